@@ -1,0 +1,138 @@
+//! `portcullis.yaml` as written: the top level and the settings that belong to no single listener, site or upstream.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::identity::Identity;
+use crate::listener::Listener;
+use crate::policy::Policy;
+use crate::site::Site;
+use crate::telemetry::Telemetry;
+use crate::units::{ByteSize, Duration};
+use crate::upstream::Upstream;
+
+/// The whole of `portcullis.yaml`, after its includes were merged in.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Other files of this shape (glob patterns, relative to this file) whose lists are appended and whose maps are merged in.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// The sockets that accept traffic.
+    pub listeners: Vec<Listener>,
+    /// Networks whose PROXY headers, `Forwarded` and `X-Forwarded-*` are believed.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Groups of servers that requests are forwarded to, by name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Who may issue tokens.
+    #[serde(default)]
+    pub identity: Identity,
+    /// Where the policy bundle comes from and whose signature counts.
+    pub policy: Option<Policy>,
+    /// Hosts and their routes. `"*"` is the default site.
+    pub sites: Vec<Site>,
+    /// The admin listener: health, metrics, status, reload, kill switches.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Bounds on what clients may send and hold.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Access log, log, traces.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// Threads, grace periods, hand-over to a new binary.
+    #[serde(default)]
+    pub runtime: Runtime,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where it listens: an address that only operators reach.
+    #[schemars(with = "String")]
+    pub address: std::net::SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: std::net::SocketAddr::from(([127, 0, 0, 1], 9901)) }
+    }
+}
+
+/// Bounds on what clients may send and hold. Every default is safe on the open internet.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The request line and all header fields together. More is answered 431.
+    pub request_header_bytes: ByteSize,
+    /// Header fields in a request. More is answered 431.
+    pub request_headers: u32,
+    /// The request body. More is answered 413.
+    pub request_body_bytes: ByteSize,
+    /// From accept to a finished TLS handshake (and PROXY header).
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request body.
+    pub body_idle_timeout: Duration,
+    /// Bytes a second below which a body transfer is cut, either way. 0 switches it off.
+    pub min_rate: u32,
+    /// How long an idle connection is kept.
+    pub keepalive_timeout: Duration,
+    /// Requests served on one connection before it is closed.
+    pub keepalive_requests: u32,
+    /// Connections at once, over all listeners.
+    pub connections: u32,
+    /// Connections at once from one address (an IPv6 /64 counts as one).
+    pub connections_per_ip: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_header_bytes: ByteSize::kib(32),
+            request_headers: 100,
+            request_body_bytes: ByteSize::mib(10),
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(20),
+            min_rate: 256,
+            keepalive_timeout: Duration::from_secs(60),
+            keepalive_requests: 10_000,
+            connections: 100_000,
+            connections_per_ip: 1_000,
+        }
+    }
+}
+
+/// How the process itself runs. A change here needs a restart or a binary upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Worker threads. 0 = one per core.
+    pub threads: u32,
+    /// After SIGTERM: how long `/readyz` already fails while new connections are still accepted.
+    pub drain_delay: Duration,
+    /// After SIGTERM: how long requests in flight may take to finish. The process leaves as soon as none is left.
+    pub grace_period: Duration,
+    /// The socket over which a new binary receives the listening sockets. Its folder must be private to the user.
+    pub upgrade_socket: Option<std::path::PathBuf>,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            drain_delay: Duration::from_secs(0),
+            grace_period: Duration::from_secs(30),
+            upgrade_socket: None,
+        }
+    }
+}

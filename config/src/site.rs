@@ -1,0 +1,159 @@
+//! Sites and routes as written: which requests, which filters, which answer.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::document::NodeId;
+use crate::matcher::HostPattern;
+
+/// A group of hosts with their routes.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Host names: `api.example.com`, `*.example.com` (one label or more), or `*` for every other host.
+    pub hosts: Vec<HostPattern>,
+    /// Only on these listeners. Default: all.
+    pub listeners: Option<Vec<String>>,
+    /// Filters of every route of the site; they run before the route's own.
+    #[serde(default)]
+    pub filters: Vec<Link>,
+    /// The routes. The most specific match wins, whatever the order.
+    pub routes: Vec<Route>,
+}
+
+/// Requests that match, what is done to them and who answers. Exactly one of `proxy`, `redirect`, `respond`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Names it in logs and metrics. Default: made from site and match.
+    pub name: Option<String>,
+    /// Which requests.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
+    /// Filters of this route, in order.
+    #[serde(default)]
+    pub filters: Vec<Link>,
+    /// Forward to an upstream.
+    pub proxy: Option<Proxy>,
+    /// Answer with a redirect.
+    pub redirect: Option<Redirect>,
+    /// Answer with a fixed response.
+    pub respond: Option<Respond>,
+}
+
+/// Which requests. Absent fields match everything; given fields must all match.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Match {
+    /// The whole normalised path. Not with `path_prefix`.
+    pub path: Option<String>,
+    /// Whole leading segments of the normalised path: `/v1` covers `/v1`, `/v1/` and `/v1/x`, not `/v10`.
+    pub path_prefix: Option<String>,
+    /// Methods, upper-case.
+    pub methods: Option<Vec<Method>>,
+    /// Header fields that must have exactly this value.
+    pub headers: BTreeMap<HeaderName, String>,
+}
+
+/// Forward to an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// The upstream's name.
+    pub upstream: String,
+    /// Replaces the matched `path_prefix`.
+    pub rewrite_prefix: Option<String>,
+}
+
+/// Answer with a redirect.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// The Location. `${path}`, `${query}` (with its question mark) and `${host}` are replaced by the request's.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    #[serde(default = "permanent")]
+    pub status: Status,
+}
+
+fn permanent() -> Status {
+    Status(StatusCode::PERMANENT_REDIRECT)
+}
+
+/// Answer with a fixed response.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// The status.
+    pub status: Status,
+    /// The body, at most 64 KiB.
+    #[serde(default)]
+    pub body: String,
+    /// Its media type.
+    #[serde(default = "text_plain")]
+    pub content_type: String,
+}
+
+fn text_plain() -> String {
+    "text/plain; charset=utf-8".into()
+}
+
+/// A link of a chain as written: `{ KIND: { the filter's keys and name, mode, on_error } }`.
+///
+/// The filter's own keys are not decoded here: [`Link::settings`] names the node, and the filter's crate decodes it
+/// with [`crate::decode::decode`], skipping the link's three keys ([`Link::KEYS`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The filter: `jwt`, `rate_limit`, ...
+    pub kind: String,
+    /// Names the link in logs and metrics. Default: the kind.
+    pub name: Option<String>,
+    /// Enforce, or only record what it would have done.
+    pub mode: Mode,
+    /// What happens when the filter itself breaks.
+    pub on_error: OnError,
+    /// The map with the filter's keys.
+    pub settings: NodeId,
+}
+
+impl Link {
+    /// Keys that belong to the link and not to the filter.
+    pub const KEYS: [&'static str; 3] = ["name", "mode", "on_error"];
+}
+
+/// Enforce or shadow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Verdicts count.
+    #[default]
+    Enforce,
+    /// Verdicts are recorded, logged and counted, and change nothing.
+    Shadow,
+}
+
+/// What happens when the filter itself breaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The request is refused.
+    #[default]
+    Deny,
+    /// The request goes on, and the failure is counted and logged.
+    Allow,
+}
+
+/// An HTTP method as written: an upper-case token.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Method(pub String);
+
+/// A header field name as written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderName(pub String);
+
+/// A status code as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub StatusCode);

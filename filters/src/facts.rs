@@ -1,0 +1,139 @@
+//! What filters find out and leave for each other, for the answer and for the log. One value an exchange.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use crate::claims::Claims;
+use crate::record::Decision;
+
+/// Findings of an exchange.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Claims of the verified token.
+    pub claims: Option<Arc<Claims>>,
+    /// Changes to the header fields that go upstream. Later filters see them.
+    pub request_headers: HeaderEdits,
+    /// Changes to the header fields of the answer, whoever gives it.
+    pub response_headers: HeaderEdits,
+    /// The tightest limit that was evaluated and enforced.
+    pub limit: Option<Limit>,
+    /// What links decided, for logs and traces. Bounded by the number of links and rules.
+    pub decisions: SmallVec<[Decision; 4]>,
+}
+
+impl Facts {
+    /// Keeps the tighter of the known limit and this one: less left in proportion, then the later reset.
+    pub fn tighten(&mut self, limit: Limit) {
+        let tighter = match &self.limit {
+            None => true,
+            Some(known) => limit.tightness() < known.tightness(),
+        };
+        if tighter {
+            self.limit = Some(limit);
+        }
+    }
+}
+
+/// A limit's state, for `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the classic fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// The policy's id or the link's name.
+    pub name: Arc<str>,
+    /// The quota: a bucket's burst.
+    pub limit: u64,
+    /// What is left.
+    pub remaining: u64,
+    /// Seconds until there is more (at a refusal), or until it is whole again.
+    pub reset: u32,
+    /// Seconds in which the whole quota comes back.
+    pub window: u32,
+}
+
+impl Limit {
+    fn tightness(&self) -> (u64, u64) {
+        let share = self.remaining.saturating_mul(1_000_000).checked_div(self.limit).unwrap_or(0);
+        (share, u64::MAX - u64::from(self.reset))
+    }
+}
+
+/// Changes to header fields, in order.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderEdits {
+    edits: SmallVec<[HeaderEdit; 4]>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Replaces every field of the name by this one.
+    Set(HeaderName, HeaderValue),
+    /// Adds a field.
+    Append(HeaderName, HeaderValue),
+    /// Removes every field of the name.
+    Remove(HeaderName),
+}
+
+impl HeaderEdits {
+    /// Adds a change.
+    pub fn push(&mut self, edit: HeaderEdit) {
+        self.edits.push(edit);
+    }
+
+    /// Replaces every field of the name by this one.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.push(HeaderEdit::Set(name, value));
+    }
+
+    /// Adds a field.
+    pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.push(HeaderEdit::Append(name, value));
+    }
+
+    /// Removes every field of the name.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.push(HeaderEdit::Remove(name));
+    }
+
+    /// The changes in order.
+    pub fn iter(&self) -> impl Iterator<Item = &HeaderEdit> {
+        self.edits.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// The first value of `name` in `base` once the changes are made.
+    pub fn first<'a>(&'a self, base: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+        let mut value = base.get(name);
+        for edit in &self.edits {
+            match edit {
+                HeaderEdit::Set(edited, new) if edited == name => value = Some(new),
+                HeaderEdit::Append(edited, new) if edited == name => value = value.or(Some(new)),
+                HeaderEdit::Remove(edited) if edited == name => value = None,
+                _ => {}
+            }
+        }
+        value
+    }
+
+    /// Makes the changes in a header map.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for edit in &self.edits {
+            match edit {
+                HeaderEdit::Set(name, value) => {
+                    headers.insert(name.clone(), value.clone());
+                }
+                HeaderEdit::Append(name, value) => {
+                    headers.append(name.clone(), value.clone());
+                }
+                HeaderEdit::Remove(name) => {
+                    headers.remove(name);
+                }
+            }
+        }
+    }
+}

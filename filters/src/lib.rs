@@ -1,0 +1,19 @@
+//! What decides about a request: the [`filter::Filter`] contract, the [`chain::Chain`] that enforces it, the
+//! receipts that prove it, the zones whose state outlives a reload, and every built-in filter.
+//!
+//! Nothing here knows Pingora, a socket or a clock: a request comes in as [`request::Request`], time included, and a
+//! verdict goes out.
+
+pub mod chain;
+pub mod claims;
+pub mod client;
+pub mod facts;
+pub mod filter;
+pub mod record;
+pub mod receipt;
+pub mod registry;
+pub mod request;
+pub mod response;
+pub mod testing;
+pub mod verdict;
+pub mod zones;

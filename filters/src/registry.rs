@@ -1,0 +1,1 @@
+//! The list of filters: one line each. Nothing registers itself.
