@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The gateway: Pingora, sockets, the live snapshot, upstreams, admin, telemetry. What any one filter decides is not known here.
+
+pub mod upstream;
