@@ -1,0 +1,68 @@
+# Every target installs what it misses (a C compiler, cmake, nginx) with apt-get or dnf, and says what to do elsewhere.
+# Rust comes from rustup or from packages; .ci/need checks its version.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build release lint tidy generate deny fuzz bench doc tools clean
+
+# rustup's folder is missing from the PATH of shells that were open when it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+FUZZ_SECONDS ?= 600
+
+help: ## say what there is
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: ## run Portcullis with an upstream, an identity provider and a signed policy, on loopback
+	@.ci/need rust cc cmake
+	cargo run --package portcullis -- demo
+
+test: ## run every test
+	@.ci/need rust cc cmake
+	@.ci/need --try nginx
+	@.ci/test
+
+build: ## build for development
+	@.ci/need rust cc cmake
+	cargo build --workspace
+
+release: ## build the binary as it is shipped: target/release/portcullis
+	@.ci/need rust cc cmake
+	cargo build --release --locked --package portcullis
+
+lint: ## check formatting and run clippy
+	@.ci/need rust rustfmt clippy cc cmake
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+tidy: ## check dependencies, sizes, pages, links and settings, and that generated files are fresh
+	@.ci/need rust cc cmake
+	cargo xtask tidy
+	cargo xtask generate --check
+
+generate: ## write the files that are made from code
+	@.ci/need rust cc cmake
+	cargo xtask generate
+
+deny: ## check licences, bans, sources and advisories with cargo-deny
+	@.ci/need rust
+	@.ci/deny --install
+
+fuzz: ## run each fuzz target for FUZZ_SECONDS (600)
+	@.ci/need rust cc cmake
+	@.ci/fuzz $(FUZZ_SECONDS)
+
+bench: ## run the benches
+	@.ci/need rust cc cmake
+	cargo bench --package portcullis-benches
+
+doc: ## build the API documentation
+	@.ci/need rust cc cmake
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+tools: ## install everything that the other targets need
+	@.ci/need rust rustfmt clippy cc cmake
+	@.ci/need --try nginx
+
+clean: ## remove what was built
+	cargo clean

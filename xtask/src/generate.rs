@@ -1,0 +1,84 @@
+//! Files that are made from code, so that they cannot say anything else. This module writes and compares them; what stands in
+//! them is decided where the code is.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use crate::tree::{Finding, Tree};
+
+/// A file and what must stand in it.
+struct Generated {
+    path: &'static str,
+    text: String,
+}
+
+/// Every generated file.
+fn all() -> Result<Vec<Generated>> {
+    Ok(Vec::new())
+}
+
+/// The keys of the configuration, dotted.
+pub(crate) fn keys() -> Result<BTreeSet<String>> {
+    Ok(BTreeSet::new())
+}
+
+/// Writes the files that differ and gives their paths.
+pub(crate) fn write(tree: &Tree) -> Result<Vec<&'static str>> {
+    let mut written = Vec::new();
+    for file in all()? {
+        if differs(tree, &file) {
+            let path = tree.root().join(file.path);
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&path, &file.text).with_context(|| format!("cannot write {}", file.path))?;
+            written.push(file.path);
+        }
+    }
+    Ok(written)
+}
+
+/// Reports the files that differ.
+pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
+    let drifted = all()?.into_iter().filter(|file| differs(tree, file));
+    Ok(drifted
+        .map(|file| Finding::file(file.path, "differs from the code: run `cargo xtask generate`"))
+        .collect())
+}
+
+fn differs(tree: &Tree, file: &Generated) -> bool {
+    tree.read(file.path).ok().as_ref() != Some(&file.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::planted;
+
+    #[test]
+    fn a_file_that_drifted_is_told_from_one_that_did_not() {
+        let (_folder, tree) = planted::tree(&[("docs/a.md", "as made\n")]);
+        assert!(!differs(
+            &tree,
+            &Generated {
+                path: "docs/a.md",
+                text: "as made\n".into()
+            }
+        ));
+        assert!(differs(
+            &tree,
+            &Generated {
+                path: "docs/a.md",
+                text: "as made\nand more\n".into()
+            }
+        ));
+        assert!(differs(
+            &tree,
+            &Generated {
+                path: "docs/gone.md",
+                text: String::new()
+            }
+        ));
+    }
+}
