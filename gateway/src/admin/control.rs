@@ -1,0 +1,65 @@
+//! What the admin listener needs of the running gateway, and nothing else of it.
+
+use async_trait::async_trait;
+
+use crate::admin::wire::{KillRequest, KillSwitch, Readiness, Reloaded, Status};
+use crate::telemetry::exposition::Exposition;
+
+/// The running gateway as its operators see it.
+///
+/// The sync calls answer from memory and are made on the admin listener's own thread, never on a worker's.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// Whether traffic should be sent here, and why not.
+    fn readiness(&self) -> Readiness;
+
+    /// Everything that `portcullis status` shows.
+    fn status(&self) -> Status;
+
+    /// The configuration in force as its authors wrote it (YAML, includes merged in). Secrets are references, never values.
+    fn config(&self) -> String;
+
+    /// Loads configuration and bundle anew. On failure nothing changes.
+    async fn reload(&self) -> Result<Reloaded, Refused>;
+
+    /// Kill switches that are active: those set at run time, then the bundle's.
+    fn kill_list(&self) -> Vec<KillSwitch>;
+
+    /// Sets a kill switch at once and keeps it over a restart.
+    async fn kill_set(&self, request: KillRequest) -> Result<KillSwitch, KillError>;
+
+    /// Clears a kill switch that was set at run time.
+    async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError>;
+
+    /// Adds every sample of the process to a scrape.
+    fn metrics(&self, out: &mut Exposition);
+}
+
+/// A reload that was refused. What was in force still is.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Refused {
+    /// The stable code, such as `config_invalid` or `bundle_invalid_signature`.
+    pub reason: &'static str,
+    /// One sentence for people.
+    pub detail: String,
+    /// The diagnostics as `portcullis check --format json` prints them, where there are any.
+    pub diagnostics: Option<serde_json::Value>,
+}
+
+/// Why a kill switch could not be set or cleared.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KillError {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// No switch of this id was set at run time. Those of the bundle are cleared by a bundle.
+    #[error("no kill switch with the id {0:?} was set at run time")]
+    NotFound(String),
+    /// There are as many as there may be.
+    #[error("there are already {0} kill switches, the most that may be set at run time")]
+    Full(usize),
+    /// It could not be written to the state folder, so it would not survive a restart: nothing was changed.
+    #[error("the state folder could not be written: {0}")]
+    NotPersisted(String),
+}

@@ -1,0 +1,6 @@
+//! The admin listener: health, metrics, status, reload and kill switches over plain HTTP/1.1, for operators and probes only.
+//!
+//! It holds no state of its own: everything is asked of [`control::Control`], which the live configuration implements.
+
+pub mod control;
+pub mod wire;

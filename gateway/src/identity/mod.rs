@@ -1,0 +1,1 @@
+//! Keeps the key sets of token issuers fresh.

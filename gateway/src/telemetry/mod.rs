@@ -1,0 +1,5 @@
+//! What the gateway tells about itself: metrics, access log, process log and traces. It decides nothing and never makes
+//! a request wait.
+
+pub mod exposition;
+pub mod stamp;
