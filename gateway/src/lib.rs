@@ -3,5 +3,6 @@
 pub mod admin;
 pub mod http_client;
 pub mod identity;
+pub mod listener;
 pub mod telemetry;
 pub mod upstream;

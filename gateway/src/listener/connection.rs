@@ -1,0 +1,283 @@
+//! One client connection: who it is from, how it is protected and how far its current request has come.
+//!
+//! The request phases get at it with [`Connection::of`] and tell it where they are; the guarded stream reads that and
+//! decides what silence means. Neither bytes nor timers live here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use pingora_core::protocols::Digest;
+use pingora_proxy::Session;
+
+use super::events::Cut;
+use super::policy::EdgePolicy;
+
+/// Names a listener in logs and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// Its place in the configuration.
+    pub index: usize,
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+}
+
+/// What the TLS handshake agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1_2` or `TLSv1_3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: &'static str,
+    /// The name the client asked for (RFC 6066), in lower case.
+    pub server_name: Option<Box<str>>,
+    /// The protocol agreed on by ALPN (RFC 7301): `h2` or `http/1.1`. `None`: the client offered none.
+    pub alpn: Option<&'static str>,
+}
+
+/// Which HTTP is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// How far the current request of an HTTP/1 connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Between requests, or in the header of one.
+    Header,
+    /// The request phases have it.
+    Exchange,
+    /// Bytes are passed both ways without HTTP.
+    Tunnel,
+}
+
+/// What is known when a connection opens.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub id: u64,
+    pub listener: Arc<ListenerInfo>,
+    pub peer: SocketAddr,
+    pub tcp_peer: SocketAddr,
+    pub local: SocketAddr,
+    pub tls: Option<TlsFacts>,
+    pub accepted_at: Instant,
+    pub policy: Arc<EdgePolicy>,
+}
+
+/// An open client connection.
+#[derive(Debug)]
+pub struct Connection {
+    opening: Opening,
+    http2: AtomicU8,
+    phase: AtomicU8,
+    /// Counts the requests that ended: tells the guarded stream that a new wait has begun.
+    epoch: AtomicU32,
+    requests: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    cut: AtomicU8,
+    reader: AtomicWaker,
+}
+
+const NOT_CUT: u8 = u8::MAX;
+
+impl Connection {
+    pub(super) fn new(opening: Opening) -> Self {
+        let http2 = opening.tls.as_ref().is_some_and(|tls| tls.alpn == Some("h2"));
+        Self {
+            opening,
+            http2: AtomicU8::new(u8::from(http2)),
+            phase: AtomicU8::new(0),
+            epoch: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            cut: AtomicU8::new(NOT_CUT),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    /// The connection that a request came in on. `None` for a subrequest, which came in on none.
+    pub fn of(session: &Session) -> Option<&Self> {
+        session
+            .digest()
+            .and_then(Self::in_digest)
+            .map(|connection| &**connection)
+    }
+
+    /// Like [`Self::of`], for keeping.
+    pub fn shared(session: &Session) -> Option<Arc<Self>> {
+        session.digest().and_then(Self::in_digest).cloned()
+    }
+
+    fn in_digest(digest: &Digest) -> Option<&Arc<Self>> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// To be called first in `early_request_filter`: says that the header is in (see [`Self::request_header_done`]) and
+    /// sets on the session the timeouts that only exist once it is.
+    pub fn begin(session: &mut Session) -> Option<Arc<Self>> {
+        let connection = Self::shared(session)?;
+        connection.request_header_done();
+        let idle = connection.policy().body_idle_timeout;
+        if session.is_http2() {
+            // A stream that may not be written to because the client opens no window: the socket is idle meanwhile,
+            // so only the session sees it.
+            session.set_write_timeout(Some(idle));
+        } else {
+            // Pingora's default would close a quiet WebSocket after a minute. The guarded stream still watches the
+            // body of a request that only asks for an upgrade.
+            let watched = (!session.is_upgrade_req()).then_some(idle);
+            session.set_read_timeout(watched);
+        }
+        session.set_total_drain_timeout(Some(idle));
+        Some(connection)
+    }
+
+    /// Unique in this process.
+    pub fn id(&self) -> u64 {
+        self.opening.id
+    }
+
+    /// Where it came in.
+    pub fn listener(&self) -> &Arc<ListenerInfo> {
+        &self.opening.listener
+    }
+
+    /// The client: the address in the PROXY header if there was one, else [`Self::tcp_peer`].
+    pub fn peer(&self) -> SocketAddr {
+        self.opening.peer
+    }
+
+    /// The other end of the TCP connection. IPv4 in IPv6 clothes is IPv4.
+    pub fn tcp_peer(&self) -> SocketAddr {
+        self.opening.tcp_peer
+    }
+
+    /// Our end of the TCP connection.
+    pub fn local(&self) -> SocketAddr {
+        self.opening.local
+    }
+
+    /// What the TLS handshake agreed on; `None` on a plaintext connection.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.opening.tls.as_ref()
+    }
+
+    /// When the TCP connection was accepted.
+    pub fn accepted_at(&self) -> Instant {
+        self.opening.accepted_at
+    }
+
+    /// The limits it was accepted under.
+    pub fn policy(&self) -> &EdgePolicy {
+        &self.opening.policy
+    }
+
+    /// Which HTTP is spoken.
+    pub fn protocol(&self) -> Protocol {
+        if self.http2.load(Relaxed) == 0 {
+            Protocol::Http1
+        } else {
+            Protocol::Http2
+        }
+    }
+
+    /// Requests whose header was complete and whose phases began.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Bytes received, without those of TLS and of the PROXY header.
+    pub fn bytes_received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Bytes sent, without those of TLS.
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// The header of a request is complete: the header deadline is off until [`Self::request_finished`].
+    pub fn request_header_done(&self) {
+        self.requests.fetch_add(1, Relaxed);
+        if self.protocol() == Protocol::Http1 {
+            self.set_phase(Phase::Exchange);
+        }
+    }
+
+    /// An HTTP/1 request has been answered and the connection waits for the next one. [`super::Edge`] calls it.
+    pub fn request_finished(&self) {
+        if self.protocol() == Protocol::Http1 {
+            self.set_phase(Phase::Header);
+            self.epoch.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The connection carries something else than HTTP from here on: only a client that takes nothing is cut. An
+    /// answer of 101 does this by itself.
+    pub fn set_tunnel(&self) {
+        if self.protocol() == Protocol::Http1 {
+            self.set_phase(Phase::Tunnel);
+        }
+    }
+
+    /// Whether it has become a tunnel.
+    pub fn is_tunnel(&self) -> bool {
+        self.phase() == Phase::Tunnel
+    }
+
+    /// Cuts the connection off, whatever it is doing.
+    pub fn cut(&self) {
+        self.record_cut(Cut::Requested);
+        self.reader.wake();
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Header,
+            1 => Phase::Exchange,
+            _ => Phase::Tunnel,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Relaxed)
+    }
+
+    pub(super) fn set_http2(&self) {
+        self.http2.store(1, Relaxed);
+    }
+
+    pub(super) fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn add_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// The first cut counts.
+    pub(super) fn record_cut(&self, cut: Cut) {
+        let _ = self.cut.compare_exchange(NOT_CUT, cut as u8, Relaxed, Relaxed);
+    }
+
+    pub(super) fn was_cut(&self) -> Option<Cut> {
+        Cut::ALL.get(usize::from(self.cut.load(Relaxed))).copied()
+    }
+
+    /// Who is to be woken by [`Self::cut`].
+    pub(super) fn reader(&self) -> &AtomicWaker {
+        &self.reader
+    }
+}

@@ -1,0 +1,278 @@
+//! What happens to connections, told to whoever counts and logs it, with reasons that never change their names.
+//!
+//! Requests are not told here: they have phases and an access log. The exception is a request that is refused before
+//! its first phase, which nobody else would see.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::connection::{Connection, ListenerInfo};
+use super::proxy_protocol::ProxyError;
+
+/// Listens to the life of connections. Called on the worker that serves the connection: must not block.
+pub trait ConnectionEvents: Send + Sync + 'static {
+    /// The connection is open: admitted, its PROXY header read and its TLS handshake done.
+    fn accepted(&self, connection: &Connection) {
+        let _ = connection;
+    }
+    /// The connection was closed before anything was spoken on it.
+    fn refused(&self, attempt: &Attempt, reason: Refusal) {
+        let _ = (attempt, reason);
+    }
+    /// The TLS handshake failed.
+    fn handshake_failed(&self, attempt: &Attempt, reason: HandshakeFailure) {
+        let _ = (attempt, reason);
+    }
+    /// A request ended before any phase saw it. There is no other record of it.
+    fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
+        let _ = (connection, reason);
+    }
+    /// The connection is gone. Comes once for each [`Self::accepted`].
+    fn closed(&self, connection: &Connection, reason: CloseReason) {
+        let _ = (connection, reason);
+    }
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl ConnectionEvents for Unobserved {}
+
+/// A connection that never opened.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Where it came in.
+    pub listener: Arc<ListenerInfo>,
+    /// The other end of the TCP connection.
+    pub tcp_peer: SocketAddr,
+    /// The client, as far as it is known: after the PROXY header, if there was one.
+    pub peer: SocketAddr,
+}
+
+/// Why a connection was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// `limits.connections` is reached.
+    Connections,
+    /// `limits.connections_per_ip` is reached.
+    ConnectionsPerIp,
+    /// A PROXY listener was reached by somebody outside of `trusted_proxies`.
+    ProxyUntrusted,
+    /// The PROXY header is missing or wrong.
+    ProxyHeader(ProxyError),
+    /// The PROXY header did not come in time.
+    ProxyTimeout,
+    /// The peer left before the PROXY header was complete.
+    ProxyClosed,
+}
+
+impl Refusal {
+    /// Every value `as_str` gives.
+    pub const NAMES: &'static [&'static str] = &[
+        "connections",
+        "connections_per_ip",
+        "proxy_untrusted",
+        "proxy_missing",
+        "proxy_version",
+        "proxy_malformed",
+        "proxy_too_long",
+        "proxy_timeout",
+        "proxy_closed",
+    ];
+
+    /// The stable name, for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyHeader(ProxyError::Missing) => "proxy_missing",
+            Self::ProxyHeader(ProxyError::Version) => "proxy_version",
+            Self::ProxyHeader(ProxyError::Malformed(_)) => "proxy_malformed",
+            Self::ProxyHeader(ProxyError::TooLong) => "proxy_too_long",
+            Self::ProxyTimeout => "proxy_timeout",
+            Self::ProxyClosed => "proxy_closed",
+        }
+    }
+}
+
+/// Why a TLS handshake failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HandshakeFailure {
+    /// Not finished within `limits.handshake_timeout`.
+    Timeout,
+    /// The client left.
+    Closed,
+    /// What came is not TLS.
+    NotTls,
+    /// No TLS version, cipher suite, group or signature scheme in common.
+    NoCommonParameters,
+    /// The client offers application protocols, and none of ours.
+    NoCommonProtocol,
+    /// The client sent an alert, as one does that does not trust the certificate.
+    ClientAlert,
+    /// Anything else that breaks the TLS protocol.
+    Protocol,
+}
+
+impl HandshakeFailure {
+    /// Every value `as_str` gives.
+    pub const NAMES: &'static [&'static str] = &[
+        "timeout",
+        "closed",
+        "not_tls",
+        "no_common_parameters",
+        "no_common_protocol",
+        "client_alert",
+        "protocol",
+    ];
+
+    /// The stable name, for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::NotTls => "not_tls",
+            Self::NoCommonParameters => "no_common_parameters",
+            Self::NoCommonProtocol => "no_common_protocol",
+            Self::ClientAlert => "client_alert",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// Why a request ended before its first phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EarlyReject {
+    /// Answered 400: not an HTTP request, or one whose framing is in doubt.
+    MalformedRequest,
+    /// Answered 405: CONNECT.
+    MethodNotAllowed,
+    /// The header was not complete within `limits.header_timeout`.
+    HeaderTimeout,
+    /// The client left in the middle of the header.
+    ClosedInHeader,
+    /// HTTP/2 was agreed on, and what came is no HTTP/2.
+    Http2Preface,
+    /// The server stopped while the header was coming in.
+    Shutdown,
+}
+
+impl EarlyReject {
+    /// Every value `as_str` gives.
+    pub const NAMES: &'static [&'static str] = &[
+        "malformed_request",
+        "method_not_allowed",
+        "header_timeout",
+        "closed_in_header",
+        "http2_preface",
+        "shutdown",
+    ];
+
+    /// The stable name, for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::HeaderTimeout => "header_timeout",
+            Self::ClosedInHeader => "closed_in_header",
+            Self::Http2Preface => "http2_preface",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Why an open connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The client closed it.
+    Client,
+    /// We closed it, as HTTP asks us to.
+    Server,
+    /// The socket failed.
+    Error,
+    /// We cut it off.
+    Cut(Cut),
+}
+
+impl CloseReason {
+    /// Every value `as_str` gives.
+    pub const NAMES: &'static [&'static str] = &[
+        "client",
+        "server",
+        "error",
+        "keepalive_timeout",
+        "header_timeout",
+        "body_idle_timeout",
+        "body_min_rate",
+        "send_idle_timeout",
+        "send_min_rate",
+        "requested",
+    ];
+
+    /// The stable name, for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Error => "error",
+            Self::Cut(cut) => cut.as_str(),
+        }
+    }
+}
+
+/// Why we cut a connection off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// No next request within `limits.keepalive_timeout`.
+    KeepaliveTimeout,
+    /// A header took longer than `limits.header_timeout`.
+    HeaderTimeout,
+    /// A pause in a request body longer than `limits.body_idle_timeout`.
+    BodyIdle,
+    /// A request body slower than `limits.min_rate`.
+    BodyRate,
+    /// The client took nothing of a response for `limits.body_idle_timeout`.
+    SendIdle,
+    /// The client takes a response more slowly than `limits.min_rate`.
+    SendRate,
+    /// Somebody called [`Connection::cut`].
+    Requested,
+}
+
+impl Cut {
+    pub(super) const ALL: [Self; 7] = [
+        Self::KeepaliveTimeout,
+        Self::HeaderTimeout,
+        Self::BodyIdle,
+        Self::BodyRate,
+        Self::SendIdle,
+        Self::SendRate,
+        Self::Requested,
+    ];
+
+    /// The stable name, for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeepaliveTimeout => "keepalive_timeout",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyIdle => "body_idle_timeout",
+            Self::BodyRate => "body_min_rate",
+            Self::SendIdle => "send_idle_timeout",
+            Self::SendRate => "send_min_rate",
+            Self::Requested => "requested",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cut_is_listed_once() {
+        let names: Vec<_> = Cut::ALL.iter().map(|cut| CloseReason::Cut(*cut).as_str()).collect();
+        assert_eq!(names, CloseReason::NAMES[3..]);
+    }
+}

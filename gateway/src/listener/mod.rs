@@ -1,0 +1,10 @@
+//! Client connections, from accept to the request phases.
+mod connection;
+mod events;
+mod policy;
+pub mod proxy_protocol;
+
+pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};
+pub use events::{Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal, Unobserved};
+pub use policy::EdgePolicy;
+pub use proxy_protocol::ProxyError;

@@ -1,0 +1,83 @@
+//! The bounds that a connection lives under, ready for use: durations and counts instead of what was written.
+//!
+//! A reload swaps the whole of it; a connection keeps the one it was accepted with. No decision is taken here.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use portcullis_config::gateway::Limits;
+
+/// Limits and trusted networks of every listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgePolicy {
+    /// From accept to the end of the PROXY header and the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its header. A new connection's clock starts at once.
+    pub header_timeout: Duration,
+    /// The longest pause inside a body, either way, and the window over which [`Self::min_rate`] is measured.
+    pub body_idle_timeout: Duration,
+    /// Bytes a second below which a body is cut, either way. 0 = off.
+    pub min_rate: u32,
+    /// How long a connection may wait for its next request.
+    pub keepalive_timeout: Duration,
+    /// Requests on one HTTP/1 connection.
+    pub keepalive_requests: u32,
+    /// Connections at once, over all listeners.
+    pub connections: u32,
+    /// Connections at once from one client (an IPv6 /64 is one).
+    pub connections_per_ip: u32,
+    /// The largest request header that HTTP/2 accepts, in bytes.
+    pub request_header_bytes: u32,
+    /// Networks whose PROXY headers are believed and whose connections do not count as one client's.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl EdgePolicy {
+    /// From the configuration as written.
+    pub fn new(limits: &Limits, trusted_proxies: &[IpNet]) -> Self {
+        Self {
+            handshake_timeout: limits.handshake_timeout.get(),
+            header_timeout: limits.header_timeout.get(),
+            body_idle_timeout: limits.body_idle_timeout.get(),
+            min_rate: limits.min_rate,
+            keepalive_timeout: limits.keepalive_timeout.get(),
+            keepalive_requests: limits.keepalive_requests,
+            connections: limits.connections,
+            connections_per_ip: limits.connections_per_ip,
+            request_header_bytes: u32::try_from(limits.request_header_bytes.get()).unwrap_or(u32::MAX),
+            trusted_proxies: trusted_proxies.to_vec(),
+        }
+    }
+
+    /// Whether `address` is one of the trusted proxies. IPv4 in IPv6 clothes is IPv4.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Default for EdgePolicy {
+    fn default() -> Self {
+        Self::new(&Limits::default(), &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusts_by_network_and_sees_through_mapped_addresses() {
+        let policy = EdgePolicy::new(
+            &Limits::default(),
+            &["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+        );
+        for address in ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1"] {
+            assert!(policy.trusts(address.parse().unwrap()), "{address}");
+        }
+        for address in ["11.1.2.3", "::ffff:11.1.2.3", "fe80::1", "::1"] {
+            assert!(!policy.trusts(address.parse().unwrap()), "{address}");
+        }
+    }
+}
