@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Policy bundles: the format, signatures and whose count, versions that never go back, the state that survives a
+//! restart, sources, and the way from a signed text to [`policies::Policies`].
+//!
+//! A bundle is verified before it is parsed, and refused whole when one thing in it is wrong. Nothing here knows of
+//! requests on a wire, of a runtime, or of who holds the result.
+
+pub mod algorithm;
+pub mod attributes;
+pub mod compile;
+pub mod digest;
+pub mod examine;
+pub mod format;
+pub mod policies;
+pub mod problem;
+pub mod requirement;
+pub mod sample;
+pub mod strict;
+pub mod switches;
+pub mod timestamp;
+
+mod index;
+mod json;
+mod secret_like;

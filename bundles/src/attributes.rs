@@ -1,0 +1,17 @@
+//! What policies and kill switches may ask of a request. Whoever holds the request implements it.
+
+use std::borrow::Cow;
+
+use portcullis_config::key::Key;
+
+/// A request as keys see it. Every answer is total: what is not there is `None`.
+pub trait Attributes {
+    /// The value of a key as text; `None` when it is absent, empty, not a scalar or not known (yet).
+    fn get(&self, key: &Key) -> Option<Cow<'_, str>>;
+
+    /// The normalised path, without a query.
+    fn path(&self) -> &str;
+
+    /// Whether an identity was verified, so that `jwt:` keys can have values.
+    fn claims_known(&self) -> bool;
+}

@@ -1,0 +1,190 @@
+//! The compiled bundle: what a request is judged by. Immutable, without text that has to be parsed again.
+//!
+//! Nothing is counted or decided here; the evaluator holds the counters and asks for what applies.
+
+use std::sync::Arc;
+
+use portcullis_config::key::Key;
+use smallvec::SmallVec;
+
+use crate::algorithm::Limit;
+use crate::digest::Digest;
+use crate::format::{Mode, OnMissing};
+use crate::index::Index;
+use crate::requirement::Requirement;
+use crate::switches::Switches;
+use crate::timestamp::Timestamp;
+
+/// Places of policies in [`Policies::get`]. Eight fit without an allocation.
+pub type Matches = SmallVec<[u32; 8]>;
+
+/// A compiled bundle.
+#[derive(Debug)]
+pub struct Policies {
+    pub(crate) origin: Provenance,
+    pub(crate) issued_at: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) global_shadow: Option<Suspension>,
+    pub(crate) kill_switch_override: Option<Suspension>,
+    pub(crate) switches: Switches,
+    pub(crate) policies: Box<[Policy]>,
+    pub(crate) index: Index,
+    pub(crate) requirements: Box<[Requirement]>,
+}
+
+/// Where a bundle comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of the signed text (without signatures).
+    pub digest: Digest,
+    /// Ids of the trusted keys whose signatures were verified. Empty: unsigned, and accepted only because the
+    /// configuration says `insecure_unsigned`.
+    pub signed_by: Box<[Arc<str>]>,
+}
+
+/// Something that is suspended for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub reason: Arc<str>,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct Policy {
+    /// Names it in logs, metrics and `RateLimit`.
+    pub id: Arc<str>,
+    /// Whether it refuses or only records. [`Policies::mode`] also knows of `global_shadow`.
+    pub mode: Mode,
+    /// Higher is evaluated first.
+    pub priority: i32,
+    /// Its limits, in written order.
+    pub rules: Box<[Rule]>,
+    /// Evaluated when there are rules and the conditions of none hold.
+    pub fallback: Option<Box<Rule>>,
+}
+
+/// A compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Names it within its policy.
+    pub name: Arc<str>,
+    /// What requests are counted by. Empty: one counter for all.
+    pub keys: Box<[Key]>,
+    /// All must hold, or the rule is not evaluated.
+    pub conditions: Box<[Condition]>,
+    /// What happens when one of `keys` is missing.
+    pub on_missing: OnMissing,
+    /// The limit.
+    pub limit: Limit,
+    /// Stands for the policy's id and the rule's name in the keys of counters; the same in every bundle that has both.
+    ///
+    /// The first 128 bits of a SHA-256 over both, each behind its length, so that no two pairs of names meet. Whoever
+    /// keeps counters appends the values, each behind its length, and whether the rule only records.
+    pub identity: u128,
+}
+
+/// `key` must have `value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The key.
+    pub key: Key,
+    /// The value, compared as text and with regard to case.
+    pub value: Arc<str>,
+}
+
+impl Policies {
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        self.origin.version
+    }
+
+    /// SHA-256 of its text.
+    pub fn digest(&self) -> &Digest {
+        &self.origin.digest
+    }
+
+    /// Where it comes from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.origin
+    }
+
+    /// When it was made.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// It was refused before this moment.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// The moment it expires.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// Whether it has expired at `now` (seconds since 1970).
+    pub fn is_expired(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|at| at.unix() <= now)
+    }
+
+    /// The override that makes every policy only record, if it is active at `now` (seconds since 1970).
+    pub fn global_shadow(&self, now: i64) -> Option<&Suspension> {
+        self.global_shadow
+            .as_ref()
+            .filter(|suspension| suspension.until.unix() > now)
+    }
+
+    /// The override that suspends the bundle's kill switches, if it is active at `now` (seconds since 1970).
+    ///
+    /// [`Switches::find`] heeds it by itself; this is for logs and metrics.
+    pub fn kill_switch_override(&self, now: i64) -> Option<&Suspension> {
+        self.kill_switch_override
+            .as_ref()
+            .filter(|suspension| suspension.until.unix() > now)
+    }
+
+    /// The bundle's kill switches.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// Filters that the gateway's configuration must put on routes.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// All policies, by id.
+    pub fn all(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// The policy at a place that [`Self::matching`] gave.
+    pub fn get(&self, place: u32) -> Option<&Policy> {
+        self.policies.get(usize::try_from(place).ok()?)
+    }
+
+    /// Whether a policy's verdicts count at `now` (seconds since 1970).
+    pub fn mode(&self, policy: &Policy, now: i64) -> Mode {
+        if self.global_shadow(now).is_some() {
+            Mode::Shadow
+        } else {
+            policy.mode
+        }
+    }
+
+    /// Puts the places of all policies about this request into `matches`, in the order in which they are evaluated:
+    /// priority (higher first), then host, path and method (more specific first), then id. Each comes once.
+    ///
+    /// `host` is lower-case without port or trailing dot (empty when there is none), `path` is normalised. Nothing is
+    /// allocated while `matches` has room.
+    pub fn matching(&self, host: &str, path: &str, method: &str, matches: &mut Matches) {
+        self.index.matching(host, path, method, matches);
+    }
+}
