@@ -49,7 +49,7 @@ deny: ## check licences, bans, sources and advisories with cargo-deny
 	@.ci/deny --install
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS (600)
-	@.ci/need rust cc cmake
+	@.ci/need rust cc c++ cmake
 	@.ci/fuzz $(FUZZ_SECONDS)
 
 bench: ## run the benches
