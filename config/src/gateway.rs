@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::address;
 use crate::identity::Identity;
 use crate::listener::Listener;
 use crate::policy::Policy;
@@ -24,8 +25,8 @@ pub struct Config {
     /// The sockets that accept traffic.
     pub listeners: Vec<Listener>,
     /// Networks whose PROXY headers, `Forwarded` and `X-Forwarded-*` are believed.
-    #[serde(default)]
-    #[schemars(with = "Vec<String>")]
+    #[serde(default, deserialize_with = "address::networks")]
+    #[schemars(with = "Vec<address::Network>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Groups of servers that requests are forwarded to, by name.
     #[serde(default)]
@@ -56,13 +57,16 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Where it listens: an address that only operators reach.
+    #[serde(deserialize_with = "address::socket")]
     #[schemars(with = "String")]
     pub address: std::net::SocketAddr,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: std::net::SocketAddr::from(([127, 0, 0, 1], 9901)) }
+        Self {
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 9901)),
+        }
     }
 }
 

@@ -1,4 +1,11 @@
 //! Keys (descriptors): what of a request a limit, a hash or a kill switch goes by, such as `jwt:sub` or `ip:address`.
+//! Taking the value out of a request is not done here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::diagnostic::suggest;
+use crate::text::{TextError, text_type};
 
 /// `source:name`. Names of headers are compared without regard to case and `-` equals `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,4 +39,152 @@ pub enum IpAttribute {
 pub enum UaAttribute {
     Bot,
     BotCategory,
+}
+
+const SOURCES: [&str; 5] = ["jwt", "header", "query", "ip", "ua"];
+const IP: [(&str, IpAttribute); 5] = [
+    ("address", IpAttribute::Address),
+    ("country", IpAttribute::Country),
+    ("asn", IpAttribute::Asn),
+    ("type", IpAttribute::Type),
+    ("tor", IpAttribute::Tor),
+];
+const UA: [(&str, UaAttribute); 2] = [("bot", UaAttribute::Bot), ("bot_category", UaAttribute::BotCategory)];
+
+impl IpAttribute {
+    /// The name after `ip:`.
+    pub fn name(self) -> &'static str {
+        name_of(&IP, self)
+    }
+}
+
+impl UaAttribute {
+    /// The name after `ua:`.
+    pub fn name(self) -> &'static str {
+        name_of(&UA, self)
+    }
+}
+
+fn name_of<T: Copy + PartialEq>(table: &[(&'static str, T)], attribute: T) -> &'static str {
+    table
+        .iter()
+        .find(|(_, known)| *known == attribute)
+        .map_or("", |(name, _)| name)
+}
+
+impl FromStr for Key {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let Some((source, name)) = text.split_once(':') else {
+            let message = format!("`{text}` is not a key");
+            return Err(TextError::new(message)
+                .help("write a source and a name, such as jwt:sub, header:x-tenant or ip:address"));
+        };
+        if !SOURCES.contains(&source) {
+            let message = format!("`{text}`: unknown source `{source}`");
+            return Err(TextError::new(message).help(suggest(source, SOURCES)));
+        }
+        match source {
+            "ip" => attribute(text, name, &IP).map(Self::Ip),
+            "ua" => attribute(text, name, &UA).map(Self::Ua),
+            _ => {
+                let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+                if name.is_empty() || !name.bytes().all(plain) {
+                    let message =
+                        format!("`{text}`: the name after `{source}:` may hold letters, digits, `_` and `-` only");
+                    return Err(TextError::new(message));
+                }
+                match source {
+                    "jwt" => Ok(Self::Jwt(name.into())),
+                    "query" => Ok(Self::Query(name.into())),
+                    _ => header(text, name),
+                }
+            }
+        }
+    }
+}
+
+fn attribute<T: Copy>(text: &str, name: &str, table: &[(&'static str, T)]) -> Result<T, TextError> {
+    let found = table
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, attribute)| *attribute);
+    found.ok_or_else(|| {
+        let names: Vec<_> = table.iter().map(|(name, _)| *name).collect();
+        TextError::new(format!("`{text}`: unknown name `{name}`")).help(suggest(name, names.iter().copied()))
+    })
+}
+
+fn header(text: &str, name: &str) -> Result<Key, TextError> {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let parsed = http::HeaderName::from_bytes(name.as_bytes());
+    parsed
+        .map(Key::Header)
+        .map_err(|_| TextError::new(format!("`{text}`: `{name}` is not a header name")))
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jwt(name) => write!(f, "jwt:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Ip(attribute) => write!(f, "ip:{}", attribute.name()),
+            Self::Ua(attribute) => write!(f, "ua:{}", attribute.name()),
+        }
+    }
+}
+
+text_type!(
+    Key,
+    "a key such as jwt:sub, header:x-tenant, query:plan or ip:address",
+    "ip:address",
+    "^((jwt|header|query):[A-Za-z0-9_-]+|ip:(address|country|asn|type|tor)|ua:(bot|bot_category))$"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_round_trip_and_header_names_are_folded() {
+        for text in [
+            "jwt:sub",
+            "jwt:tenant_id",
+            "query:Plan",
+            "ip:address",
+            "ip:tor",
+            "ua:bot",
+            "ua:bot_category",
+        ] {
+            assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "header:X_Api_Key".parse::<Key>().unwrap().to_string(),
+            "header:x-api-key"
+        );
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "",
+            "jwt",
+            "jwt:",
+            "jwt:a.b",
+            "jwt:a b",
+            "ip:addr",
+            "ip:",
+            "ua:x",
+            "Jwt:sub",
+            "cookie:a",
+            "header:ä",
+            "jwt:a:b",
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+        let error = "ip:adress".parse::<Key>().unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("did you mean `address`?"));
+    }
 }

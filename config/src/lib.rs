@@ -4,21 +4,27 @@
 //! configuration ([`gateway::Config`] and its parts), and everything wrong on the way becomes a
 //! [`diagnostic::Diagnostic`]. This crate knows nothing of Pingora, of tokio or of what a filter does with its keys.
 
+pub mod address;
+pub mod codes;
 pub mod decode;
 pub mod diagnostic;
 pub mod document;
 pub mod gateway;
+mod http_text;
 pub mod identity;
 pub mod key;
+mod link;
 pub mod listener;
 pub mod load;
 pub mod matcher;
+pub mod path;
 pub mod policy;
 pub mod schema;
 pub mod secret;
 pub mod site;
 pub mod span;
 pub mod telemetry;
+pub mod text;
 pub mod units;
 pub mod upstream;
 pub mod validate;

@@ -13,6 +13,7 @@ pub struct Listener {
     /// Names it in logs, metrics and the status page.
     pub name: String,
     /// Address and port, such as `0.0.0.0:8080` or `[::]:8443`.
+    #[serde(deserialize_with = "crate::address::socket")]
     #[schemars(with = "String")]
     pub address: SocketAddr,
     /// Accept HTTP/2 with prior knowledge on this plaintext listener.

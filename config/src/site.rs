@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::document::NodeId;
+pub use crate::http_text::{HeaderName, Method, Status};
+pub use crate::link::{Link, Mode, OnError};
 use crate::matcher::HostPattern;
 
 /// A group of hosts with their routes.
@@ -80,7 +80,7 @@ pub struct Redirect {
 }
 
 fn permanent() -> Status {
-    Status(StatusCode::PERMANENT_REDIRECT)
+    Status(http::StatusCode::PERMANENT_REDIRECT)
 }
 
 /// Answer with a fixed response.
@@ -100,60 +100,3 @@ pub struct Respond {
 fn text_plain() -> String {
     "text/plain; charset=utf-8".into()
 }
-
-/// A link of a chain as written: `{ KIND: { the filter's keys and name, mode, on_error } }`.
-///
-/// The filter's own keys are not decoded here: [`Link::settings`] names the node, and the filter's crate decodes it
-/// with [`crate::decode::decode`], skipping the link's three keys ([`Link::KEYS`]).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// The filter: `jwt`, `rate_limit`, ...
-    pub kind: String,
-    /// Names the link in logs and metrics. Default: the kind.
-    pub name: Option<String>,
-    /// Enforce, or only record what it would have done.
-    pub mode: Mode,
-    /// What happens when the filter itself breaks.
-    pub on_error: OnError,
-    /// The map with the filter's keys.
-    pub settings: NodeId,
-}
-
-impl Link {
-    /// Keys that belong to the link and not to the filter.
-    pub const KEYS: [&'static str; 3] = ["name", "mode", "on_error"];
-}
-
-/// Enforce or shadow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Verdicts count.
-    #[default]
-    Enforce,
-    /// Verdicts are recorded, logged and counted, and change nothing.
-    Shadow,
-}
-
-/// What happens when the filter itself breaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// The request is refused.
-    #[default]
-    Deny,
-    /// The request goes on, and the failure is counted and logged.
-    Allow,
-}
-
-/// An HTTP method as written: an upper-case token.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Method(pub String);
-
-/// A header field name as written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HeaderName(pub String);
-
-/// A status code as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status(pub StatusCode);

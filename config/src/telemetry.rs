@@ -31,7 +31,11 @@ pub struct AccessLog {
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { format: AccessFormat::Json, file: None, buffer_lines: 8192 }
+        Self {
+            format: AccessFormat::Json,
+            file: None,
+            buffer_lines: 8192,
+        }
     }
 }
 

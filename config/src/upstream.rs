@@ -1,9 +1,12 @@
 //! Upstreams as written: servers, balancing, health, timeouts, retries, TLS.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::key::Key;
 use crate::units::Duration;
@@ -50,6 +53,75 @@ pub struct Server {
     pub weight: u32,
     /// Used only while no other server is healthy.
     pub backup: bool,
+}
+
+/// A server written as a map.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ServerMap {
+    /// `host:port` or `ip:port`.
+    address: String,
+    /// Its share of the traffic.
+    #[serde(default = "one")]
+    weight: u32,
+    /// Used only while no other server is healthy.
+    #[serde(default)]
+    backup: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for Server {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ServerVisitor)
+    }
+}
+
+struct ServerVisitor;
+
+impl<'de> Visitor<'de> for ServerVisitor {
+    type Value = Server;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a server: \"host:port\", or a map with `address`")
+    }
+
+    fn visit_str<E>(self, address: &str) -> Result<Server, E> {
+        Ok(Server {
+            address: address.to_owned(),
+            weight: 1,
+            backup: false,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Server, A::Error> {
+        let ServerMap {
+            address,
+            weight,
+            backup,
+        } = ServerMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Server {
+            address,
+            weight,
+            backup,
+        })
+    }
+}
+
+impl JsonSchema for Server {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Server".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let map = generator.subschema_for::<ServerMap>();
+        schemars::json_schema!({
+            "description": "One server: \"host:port\", or a map with weight and role.",
+            "oneOf": [{ "type": "string" }, map],
+        })
+    }
 }
 
 /// How a server is chosen.
@@ -138,7 +210,10 @@ pub struct PassiveHealth {
 
 impl Default for PassiveHealth {
     fn default() -> Self {
-        Self { failures: 3, eject_for: Duration::from_secs(10) }
+        Self {
+            failures: 3,
+            eject_for: Duration::from_secs(10),
+        }
     }
 }
 
@@ -179,7 +254,10 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 2, on: vec![RetryOn::ConnectError, RetryOn::Reset] }
+        Self {
+            attempts: 2,
+            on: vec![RetryOn::ConnectError, RetryOn::Reset],
+        }
     }
 }
 
