@@ -2,6 +2,7 @@
 //! them is decided where the code is.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
@@ -15,12 +16,38 @@ struct Generated {
 
 /// Every generated file.
 fn all() -> Result<Vec<Generated>> {
-    Ok(Vec::new())
+    let schema = serde_json::to_string_pretty(&portcullis_config::schema::schema(&[]))?;
+    Ok(vec![
+        Generated {
+            path: "docs/config-schema.json",
+            text: schema + "\n",
+        },
+        Generated {
+            path: "docs/errors.md",
+            text: errors(portcullis_config::codes::CODES),
+        },
+    ])
 }
 
-/// The keys of the configuration, dotted.
-pub(crate) fn keys() -> Result<BTreeSet<String>> {
-    Ok(BTreeSet::new())
+/// The page of all diagnostics.
+fn errors(codes: &[(&str, &str)]) -> String {
+    let mut page = String::from(
+        "# Diagnostics\n\n\
+         <!-- Made by `cargo xtask generate`; the texts stand in config/src/codes.rs. -->\n\n\
+         What `portcullis check` and a refused reload can say, by the code that stands in brackets behind the message and under \
+         `code` in the JSON form. A code is never renamed and never changes its meaning.\n\n\
+         | code | meaning |\n|---|---|\n",
+    );
+    for (code, text) in codes {
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| `{code}` | {} |", text.replace('|', "\\|"));
+    }
+    page
+}
+
+/// Every key of the configuration, dotted.
+pub(crate) fn keys() -> BTreeSet<String> {
+    portcullis_config::schema::keys().into_iter().collect()
 }
 
 /// Writes the files that differ and gives their paths.

@@ -26,7 +26,7 @@ const HEADINGS: &[&str] = &[
 ];
 
 /// Folders that hold code shared by filters and are none themselves, each with the reason.
-const SHARED: &[(&str, &str)] = &[];
+const SHARED: &[(&str, &str)] = &[("buckets", "the algorithm and the zone under `rate_limit` and `policy`")];
 
 /// Looks at every folder with a `mod.rs`.
 pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
@@ -47,7 +47,7 @@ fn inspect(tree: &Tree, shared: &[(&str, &str)]) -> Result<Vec<Finding>> {
             findings.push(Finding::file(&module, text));
         }
         if !kinds(tree, folder)?.iter().any(|kind| kind == folder) {
-            let text = format!("no `const KIND` in the folder says \"{folder}\": folder, key and page have one name");
+            let text = format!("no `Filter::KIND` in the folder is \"{folder}\": folder, key and page have one name");
             findings.push(Finding::file(&module, text));
         }
         findings.extend(page(tree, folder)?);
@@ -89,7 +89,7 @@ fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The values of `const KIND` in a folder.
+/// The values of `Filter::KIND` in a folder.
 fn kinds(tree: &Tree, folder: &str) -> Result<Vec<String>> {
     let prefix = format!("{HOME}{folder}/");
     let mut kinds = Kinds::default();
@@ -107,14 +107,21 @@ struct Kinds {
 }
 
 impl<'ast> Visit<'ast> for Kinds {
-    fn visit_impl_item_const(&mut self, item: &'ast syn::ImplItemConst) {
-        if item.ident == "KIND"
-            && let syn::Expr::Lit(syn::ExprLit {
-                lit: syn::Lit::Str(text),
-                ..
-            }) = &item.expr
-        {
-            self.values.push(text.value());
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let of = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
+        if of.is_none_or(|of| of.ident != "Filter") {
+            return;
+        }
+        for item in &item.items {
+            if let syn::ImplItem::Const(item) = item
+                && item.ident == "KIND"
+                && let syn::Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::Str(text),
+                    ..
+                }) = &item.expr
+            {
+                self.values.push(text.value());
+            }
         }
     }
 }
@@ -200,7 +207,7 @@ mod tests {
         ];
         let found = found(&files).join("\n");
         assert!(
-            found.contains("has no line in") && found.contains("no `const KIND`") && found.contains("has no page"),
+            found.contains("has no line in") && found.contains("no `Filter::KIND`") && found.contains("has no page"),
             "{found}"
         );
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::tree::{Finding, Tree};
 
-const FEWEST_WORDS: usize = 6;
+const FEWEST_WORDS: usize = 4;
 
 /// Looks at the first lines of every Rust source.
 pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {

@@ -132,7 +132,7 @@ fn phrases(path: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `issue 12` or `issue #12`. A link to another project's issue carries its address and is let through.
+/// The word and a number, with or without `#`. A link to another project's issue carries its address and is let through.
 fn names_an_issue(line: &str) -> bool {
     line.match_indices("issue ").any(|(at, word)| {
         let rest = line.get(at + word.len()..).unwrap_or_default();
