@@ -1,0 +1,148 @@
+//! TLS of a listener: certificates from disk, a `ServerConfig` from them, and how to know that the files changed.
+//!
+//! Loading touches nothing but the files it reads; what is served changes when the listener's state is swapped.
+
+mod certificate;
+mod error;
+mod fingerprint;
+mod resolver;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use portcullis_config::listener::{Alpn, ListenerTls, TlsVersion};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
+
+use super::connection::TlsFacts;
+use super::events::HandshakeFailure;
+use resolver::Resolver;
+
+pub use certificate::CertificateInfo;
+pub use error::TlsError;
+pub use fingerprint::Fingerprint;
+
+/// Sessions kept for clients that resume without tickets. A client is a few hundred bytes.
+const SESSIONS: usize = 65_536;
+
+/// What lets a client come back without a full handshake. Kept when certificates are replaced.
+#[derive(Debug)]
+pub(super) struct Resumption {
+    ticketer: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions + Send + Sync>,
+}
+
+impl Resumption {
+    pub(super) fn new() -> Result<Self, TlsError> {
+        Ok(Self {
+            ticketer: ring::Ticketer::new().map_err(TlsError::Ticketer)?,
+            sessions: ServerSessionMemoryCache::new(SESSIONS),
+        })
+    }
+}
+
+/// A listener's TLS, ready to serve.
+#[derive(Debug)]
+pub(super) struct LoadedTls {
+    pub config: Arc<ServerConfig>,
+    pub resumption: Arc<Resumption>,
+    pub certificates: Vec<CertificateInfo>,
+    /// Of the files as they were when they were read.
+    pub fingerprint: Fingerprint,
+}
+
+impl LoadedTls {
+    /// Reads the files that `tls` names and builds the configuration. Blocks on the disk.
+    pub(super) fn load(tls: &ListenerTls, resumption: Arc<Resumption>, now: SystemTime) -> Result<Self, TlsError> {
+        // Taken first, so that a file that changes while we read looks changed afterwards.
+        let fingerprint = Fingerprint::of(tls);
+        let provider = Arc::new(ring::default_provider());
+        let mut resolver = Resolver::default();
+        let mut certificates = Vec::with_capacity(tls.certificates.len());
+        for files in &tls.certificates {
+            let (key, info) = certificate::load(files, &provider, now)?;
+            resolver.add(key, &info.names);
+            certificates.push(info);
+        }
+        if certificates.is_empty() {
+            return Err(TlsError::NoCertificates);
+        }
+        let versions = match tls.min_version {
+            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
+            TlsVersion::V1_3 => &[&rustls::version::TLS13],
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Config)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = tls.alpn.iter().map(|alpn| alpn_name(*alpn).as_bytes().to_vec()).collect();
+        config.ticketer = Arc::clone(&resumption.ticketer);
+        config.session_storage = Arc::clone(&resumption.sessions) as _;
+        // A request in early data could be replayed (RFC 8446, section 8), and an answer before the handshake is
+        // complete would go to somebody who has proved nothing.
+        config.max_early_data_size = 0;
+        config.send_half_rtt_data = false;
+        Ok(Self { config: Arc::new(config), resumption, certificates, fingerprint })
+    }
+}
+
+fn alpn_name(alpn: Alpn) -> &'static str {
+    match alpn {
+        Alpn::H2 => "h2",
+        Alpn::Http11 => "http/1.1",
+    }
+}
+
+/// What a finished handshake agreed on.
+pub(super) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
+    TlsFacts {
+        version: match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "unknown",
+        },
+        cipher: session.negotiated_cipher_suite().map_or("unknown", |suite| cipher_name(suite.suite())),
+        server_name: session.server_name().map(Into::into),
+        alpn: match session.alpn_protocol() {
+            Some(b"h2") => Some("h2"),
+            Some(b"http/1.1") => Some("http/1.1"),
+            _ => None,
+        },
+    }
+}
+
+/// rustls gives the suites of TLS 1.3 names of its own.
+fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
+    use rustls::CipherSuite as Suite;
+    match suite {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
+/// Why `accept` failed.
+pub(super) fn failure(error: &std::io::Error) -> HandshakeFailure {
+    use rustls::{Error, InvalidMessage};
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return HandshakeFailure::Closed;
+    };
+    match error {
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+            | InvalidMessage::UnknownProtocolVersion
+            | InvalidMessage::MessageTooLarge
+            | InvalidMessage::InvalidEmptyPayload,
+        ) => HandshakeFailure::NotTls,
+        Error::PeerIncompatible(_) => HandshakeFailure::NoCommonParameters,
+        Error::NoApplicationProtocol => HandshakeFailure::NoCommonProtocol,
+        Error::AlertReceived(_) => HandshakeFailure::ClientAlert,
+        _ => HandshakeFailure::Protocol,
+    }
+}

@@ -1,0 +1,102 @@
+//! Which certificate for which name? The exact name, else the wildcard one level up (RFC 9525, section 6.3), else the first of the list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// A listener's certificates by name.
+#[derive(Debug, Default)]
+pub(super) struct Resolver {
+    /// In the order of the configuration.
+    all: Vec<Arc<CertifiedKey>>,
+    exact: ByName,
+    /// By the name behind `*.`.
+    wildcard: ByName,
+}
+
+/// Several for one name, so that one may be RSA and another ECDSA.
+type ByName = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
+
+impl Resolver {
+    /// Adds a certificate for `names`, which are in lower case.
+    pub(super) fn add(&mut self, key: Arc<CertifiedKey>, names: &[Box<str>]) {
+        for name in names {
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut self.wildcard, parent),
+                None => (&mut self.exact, &**name),
+            };
+            map.entry(name.into()).or_default().push(Arc::clone(&key));
+        }
+        self.all.push(key);
+    }
+
+    /// The certificates to choose from for `name`.
+    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let Some(name) = name else { return &self.all };
+        let lower;
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = name.to_ascii_lowercase();
+            &lower
+        } else {
+            name
+        };
+        self.exact
+            .get(name)
+            .or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent)))
+            .map_or(&self.all, Vec::as_slice)
+    }
+
+    /// The first that `usable` accepts, else the first.
+    fn choose(&self, name: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
+        let candidates = self.candidates(name);
+        candidates.iter().find(|key| usable(key)).or_else(|| candidates.first()).cloned()
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        self.choose(hello.server_name(), |key| key.key.choose_scheme(schemes).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Arc<CertifiedKey> {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let der = rustls::pki_types::PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
+        Arc::new(CertifiedKey::new(Vec::new(), rustls::crypto::ring::sign::any_supported_type(&der).unwrap()))
+    }
+
+    #[test]
+    fn exact_then_wildcard_then_first() {
+        let keys: Vec<_> = (0..4).map(|_| key()).collect();
+        let mut resolver = Resolver::default();
+        resolver.add(keys[0].clone(), &["default.test".into()]);
+        resolver.add(keys[1].clone(), &["a.example.com".into(), "example.com".into()]);
+        resolver.add(keys[2].clone(), &["*.example.com".into()]);
+        resolver.add(keys[3].clone(), &["a.example.com".into()]);
+        for (name, expected) in [
+            (Some("default.test"), 0),
+            (Some("a.example.com"), 1),
+            (Some("A.Example.COM"), 1),
+            (Some("example.com"), 1),
+            (Some("b.example.com"), 2),
+            (Some("c.b.example.com"), 0),
+            (Some("com"), 0),
+            (Some("unknown.test"), 0),
+            (None, 0),
+        ] {
+            let chosen = resolver.choose(name, |_| true).unwrap();
+            assert!(Arc::ptr_eq(&chosen, &keys[expected]), "{name:?}");
+        }
+        let second = resolver.choose(Some("a.example.com"), |key| !std::ptr::eq(key, &*keys[1])).unwrap();
+        assert!(Arc::ptr_eq(&second, &keys[3]), "the other certificate of the same name");
+        let none = resolver.choose(Some("a.example.com"), |_| false).unwrap();
+        assert!(Arc::ptr_eq(&none, &keys[1]));
+    }
+}
