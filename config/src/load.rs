@@ -4,7 +4,7 @@
 mod glob;
 mod include;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,11 @@ pub struct Loaded {
 impl Loaded {
     /// The digest in hexadecimal.
     pub fn digest_hex(&self) -> String {
-        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut text = String::with_capacity(2 * self.digest.len());
+        for byte in self.digest {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 }
 
@@ -162,7 +166,7 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
             return Diagnostic::new(codes::TOO_LARGE, message);
         }
         let valid = bytes.get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = valid.split(|byte| *byte == b'\n').count();
         Diagnostic::new(
             codes::NOT_UTF8,
             format!("{} is not UTF-8 text: line {line}", path.display()),

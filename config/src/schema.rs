@@ -53,11 +53,11 @@ pub fn keys() -> Vec<String> {
 /// Every key that a schema describes.
 pub fn keys_of(schema: &Value) -> Vec<String> {
     let mut keys = BTreeSet::new();
-    collect(schema, schema, String::new(), &mut Vec::new(), &mut keys);
+    collect(schema, schema, "", &mut Vec::new(), &mut keys);
     keys.into_iter().collect()
 }
 
-fn collect<'s>(root: &'s Value, at: &'s Value, path: String, open: &mut Vec<&'s str>, keys: &mut BTreeSet<String>) {
+fn collect<'s>(root: &'s Value, at: &'s Value, path: &str, open: &mut Vec<&'s str>, keys: &mut BTreeSet<String>) {
     if let Some(name) = at
         .get("$ref")
         .and_then(Value::as_str)
@@ -68,13 +68,13 @@ fn collect<'s>(root: &'s Value, at: &'s Value, path: String, open: &mut Vec<&'s 
             && let Some(definition) = root.get(DEFINITIONS).and_then(|definitions| definitions.get(name))
         {
             open.push(name);
-            collect(root, definition, path.clone(), open, keys);
+            collect(root, definition, path, open, keys);
             open.pop();
         }
     }
     for either in ["anyOf", "oneOf", "allOf"] {
         for part in at.get(either).and_then(Value::as_array).into_iter().flatten() {
-            collect(root, part, path.clone(), open, keys);
+            collect(root, part, path, open, keys);
         }
     }
     for (key, value) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -84,13 +84,13 @@ fn collect<'s>(root: &'s Value, at: &'s Value, path: String, open: &mut Vec<&'s 
             format!("{path}.{key}")
         };
         keys.insert(below.clone());
-        collect(root, value, below, open, keys);
+        collect(root, value, &below, open, keys);
     }
     if let Some(items) = at.get("items") {
-        collect(root, items, format!("{path}[]"), open, keys);
+        collect(root, items, &format!("{path}[]"), open, keys);
     }
     if let Some(values) = at.get("additionalProperties").filter(|values| values.is_object()) {
-        collect(root, values, format!("{path}.*"), open, keys);
+        collect(root, values, &format!("{path}.*"), open, keys);
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) enum Value {
 
 pub(super) struct Entries<'r, 'd> {
     tree: Tree<'r, 'd>,
-    entries: std::vec::IntoIter<(&'d str, Value)>,
+    rest: std::vec::IntoIter<(&'d str, Value)>,
     next: Option<Value>,
 }
 
@@ -60,7 +60,7 @@ impl<'r, 'd> Entries<'r, 'd> {
     pub(super) fn new(tree: Tree<'r, 'd>, entries: Vec<(&'d str, Value)>) -> Self {
         Self {
             tree,
-            entries: entries.into_iter(),
+            rest: entries.into_iter(),
             next: None,
         }
     }
@@ -70,7 +70,7 @@ impl<'d> de::MapAccess<'d> for Entries<'_, 'd> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'d>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((key, value)) = self.entries.next() else {
+        let Some((key, value)) = self.rest.next() else {
             return Ok(None);
         };
         self.next = Some(value);
@@ -92,7 +92,7 @@ impl<'d> de::MapAccess<'d> for Entries<'_, 'd> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
+        Some(self.rest.len())
     }
 }
 
@@ -172,7 +172,7 @@ impl<'r, 'd> Variant<'r, 'd> {
     }
 }
 
-impl<'r, 'd> de::EnumAccess<'d> for Variant<'r, 'd> {
+impl<'d> de::EnumAccess<'d> for Variant<'_, 'd> {
     type Error = Error;
     type Variant = Self;
 

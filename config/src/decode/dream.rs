@@ -10,7 +10,7 @@ pub(super) struct Dream;
 
 /// The error of a type that no stand-in satisfies.
 fn consequence(error: Error) -> Error {
-    error.as_consequence()
+    error.into_consequence()
 }
 
 macro_rules! visit {

@@ -76,7 +76,7 @@ impl Error {
     }
 
     /// It only follows from an error that was reported.
-    pub(super) fn as_consequence(mut self) -> Self {
+    pub(super) fn into_consequence(mut self) -> Self {
         self.0.follows = true;
         self
     }
