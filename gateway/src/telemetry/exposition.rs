@@ -89,6 +89,11 @@ impl Exposition {
         self.add(name, Kind::Counter, help, labels, Sample::Count(value));
     }
 
+    /// A counter of seconds: its name ends in `_seconds_total`.
+    pub fn counter_seconds(&mut self, name: &'static str, help: &'static str, labels: &[Label<'_>], value: f64) {
+        self.add(name, Kind::Counter, help, labels, Sample::Value(value));
+    }
+
     /// A gauge.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[Label<'_>], value: f64) {
         self.add(name, Kind::Gauge, help, labels, Sample::Value(value));

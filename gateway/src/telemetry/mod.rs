@@ -2,4 +2,5 @@
 //! a request wait.
 
 pub mod exposition;
+pub mod metrics;
 pub mod stamp;
