@@ -43,7 +43,10 @@ enum Place {
 }
 
 impl Place {
-    const NEXT_FRAME: Self = Self::Head { bytes: [0; FRAME_HEAD], filled: 0 };
+    const NEXT_FRAME: Self = Self::Head {
+        bytes: [0; FRAME_HEAD],
+        filled: 0,
+    };
 }
 
 impl Http2Watch {
@@ -95,7 +98,9 @@ impl Http2Watch {
     }
 
     fn head<'a>(&mut self, input: &'a [u8], now: Instant) -> &'a [u8] {
-        let Place::Head { bytes, filled } = &mut self.place else { return input };
+        let Place::Head { bytes, filled } = &mut self.place else {
+            return input;
+        };
         let mut left = FRAME_HEAD - *filled;
         let (taken, rest) = take(input, &mut left);
         for (slot, byte) in bytes.iter_mut().skip(*filled).zip(input) {
@@ -122,23 +127,37 @@ impl Http2Watch {
         if data || length == 0 {
             self.frame_by = None;
         }
-        self.place = if length == 0 { Place::NEXT_FRAME } else { Place::Payload { data, left: length } };
+        self.place = if length == 0 {
+            Place::NEXT_FRAME
+        } else {
+            Place::Payload { data, left: length }
+        };
     }
 
     /// Nothing is there to read. Gives the time at which [`Self::check`] should be asked, if ever.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
         let data = self.in_data().then(|| self.data.wait(now));
-        [self.opened_by, self.frame_by, self.block_by, data].into_iter().flatten().min()
+        [self.opened_by, self.frame_by, self.block_by, data]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether something has been left unfinished for too long.
     pub(super) fn check(&mut self, now: Instant) -> Result<(), Cut> {
         self.deadlines(now)?;
-        if self.in_data() { self.data.check(now).map_err(body_cut) } else { Ok(()) }
+        if self.in_data() {
+            self.data.check(now).map_err(body_cut)
+        } else {
+            Ok(())
+        }
     }
 
     fn deadlines(&self, now: Instant) -> Result<(), Cut> {
-        let late = [self.opened_by, self.frame_by, self.block_by].into_iter().flatten().any(|by| now >= by);
+        let late = [self.opened_by, self.frame_by, self.block_by]
+            .into_iter()
+            .flatten()
+            .any(|by| now >= by);
         if late { Err(Cut::HeaderTimeout) } else { Ok(()) }
     }
 
@@ -211,7 +230,10 @@ mod tests {
         watch.arrived(&frame(HEADERS, 0, 40), at(1)).unwrap();
         watch.arrived(&frame(CONTINUATION, 0, 1), at(8)).unwrap();
         assert_eq!(watch.wait(at(8)), Some(at(11)));
-        assert_eq!(watch.arrived(&frame(CONTINUATION, END_HEADERS, 1), at(11)), Err(Cut::HeaderTimeout));
+        assert_eq!(
+            watch.arrived(&frame(CONTINUATION, END_HEADERS, 1), at(11)),
+            Err(Cut::HeaderTimeout)
+        );
         let (mut watch, at) = open();
         watch.arrived(&frame(HEADERS, 0, 40), at(1)).unwrap();
         watch.arrived(&frame(CONTINUATION, END_HEADERS, 1), at(8)).unwrap();

@@ -1,15 +1,37 @@
-//! Client connections, from accept to the request phases.
+//! Client connections: from accept to the request phases, and the clock they live under.
+//!
+//! [`Listeners::build`] makes a Pingora service for each configured listener. Its app, [`Edge`], admits a connection, reads
+//! its PROXY header, does the TLS handshake and hands a guarded stream to Pingora's HTTP. The guard cuts off who is too
+//! slow. Request phases reach the [`Connection`] with [`Connection::begin`] and [`Connection::of`]. What happens to
+//! connections is told to [`ConnectionEvents`]. Nothing here knows routes, filters or upstreams.
+
+mod admission;
+mod build;
 mod connection;
+mod edge;
 mod events;
 mod frames;
+mod guard;
+mod handle;
+mod http;
 mod pace;
 mod policy;
 pub mod proxy_protocol;
+mod sender;
+mod timer;
 mod tls;
+mod transport;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
+pub use admission::Admission;
+pub use build::Listeners;
 pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};
+pub use edge::{Edge, EdgeShared};
 pub use events::{Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal, Unobserved};
+pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;
 pub use tls::{CertificateInfo, Fingerprint, TlsError};

@@ -35,7 +35,13 @@ struct Waiting {
 impl Pace {
     /// `min_rate` in bytes a second; 0 = only pauses count.
     pub(super) fn new(window: Duration, min_rate: u32) -> Self {
-        Self { window, min_rate, waiting: None, waited: Duration::ZERO, bytes: 0 }
+        Self {
+            window,
+            min_rate,
+            waiting: None,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
     }
 
     /// Whether a pause is going on.
@@ -45,7 +51,10 @@ impl Pace {
 
     /// Nothing can be moved at `now`. Gives the time at which [`Self::check`] should be asked.
     pub(super) fn wait(&mut self, now: Instant) -> Instant {
-        let waiting = *self.waiting.get_or_insert(Waiting { since: now, counted_from: now });
+        let waiting = *self.waiting.get_or_insert(Waiting {
+            since: now,
+            counted_from: now,
+        });
         let idle_at = waiting.since + self.window;
         if self.min_rate == 0 {
             return idle_at;
@@ -62,6 +71,11 @@ impl Pace {
         self.end_window(now)
     }
 
+    /// `bytes` were moved without a pause: no need to know the time.
+    pub(super) fn moved_freely(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     /// Whether the pause that is going on has become too much.
     pub(super) fn check(&mut self, now: Instant) -> Result<(), Slow> {
         let Some(waiting) = self.waiting else { return Ok(()) };
@@ -72,7 +86,9 @@ impl Pace {
     }
 
     fn end_window(&mut self, now: Instant) -> Result<(), Slow> {
-        let pause = self.waiting.map_or(Duration::ZERO, |waiting| now.saturating_duration_since(waiting.counted_from));
+        let pause = self.waiting.map_or(Duration::ZERO, |waiting| {
+            now.saturating_duration_since(waiting.counted_from)
+        });
         let waited = self.waited + pause;
         if self.min_rate == 0 || waited < self.window {
             return Ok(());
@@ -161,7 +177,11 @@ mod tests {
         for minute in 0..100 {
             let now = at(start, minute * 60);
             pace.wait(now);
-            assert_eq!(pace.moved(600, now + Duration::from_secs(2)), Ok(()), "300 B/s while asked");
+            assert_eq!(
+                pace.moved(600, now + Duration::from_secs(2)),
+                Ok(()),
+                "300 B/s while asked"
+            );
         }
     }
 

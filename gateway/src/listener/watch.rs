@@ -70,7 +70,14 @@ pub(super) struct Http1Watch {
 impl Http1Watch {
     /// A new connection owes us a header at once.
     pub(super) fn new(timing: Timing, now: Instant) -> Self {
-        Self { timing, epoch: 0, deadline: now + timing.header, begun: false, ahead: false, body: timing.pace() }
+        Self {
+            timing,
+            epoch: 0,
+            deadline: now + timing.header,
+            begun: false,
+            ahead: false,
+            body: timing.pace(),
+        }
     }
 
     /// Whether a part of a header is here.
@@ -85,7 +92,12 @@ impl Http1Watch {
         }
         self.epoch = epoch;
         self.begun = self.ahead;
-        self.deadline = now + if self.ahead { self.timing.header } else { self.timing.keepalive };
+        self.deadline = now
+            + if self.ahead {
+                self.timing.header
+            } else {
+                self.timing.keepalive
+            };
         self.ahead = false;
         self.body = self.timing.pace();
     }
@@ -146,17 +158,31 @@ mod tests {
 
     fn watch() -> (Http1Watch, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        (Http1Watch::new(TIMING, start), move |seconds| start + Duration::from_secs(seconds))
+        (Http1Watch::new(TIMING, start), move |seconds| {
+            start + Duration::from_secs(seconds)
+        })
     }
 
     #[test]
     fn the_first_header_is_owed_from_the_start() {
         let (mut watch, at) = watch();
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(0)), Some(at(10)));
-        assert_eq!(watch.check(Phase::Header, Read::Wanted, at(10)), Err(Cut::KeepaliveTimeout), "nothing began");
+        assert_eq!(
+            watch.check(Phase::Header, Read::Wanted, at(10)),
+            Err(Cut::KeepaliveTimeout),
+            "nothing began"
+        );
         assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1, at(9)), Ok(()));
-        assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(9)), Some(at(10)), "a byte does not extend it");
-        assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1, at(10)), Err(Cut::HeaderTimeout), "nor does progress");
+        assert_eq!(
+            watch.wait(Phase::Header, Read::Wanted, at(9)),
+            Some(at(10)),
+            "a byte does not extend it"
+        );
+        assert_eq!(
+            watch.arrived(Phase::Header, Read::Wanted, 1, at(10)),
+            Err(Cut::HeaderTimeout),
+            "nor does progress"
+        );
     }
 
     #[test]
@@ -164,11 +190,17 @@ mod tests {
         let (mut watch, at) = watch();
         watch.turn(1, at(5));
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(5)), Some(at(65)));
-        assert_eq!(watch.check(Phase::Header, Read::Wanted, at(65)), Err(Cut::KeepaliveTimeout));
+        assert_eq!(
+            watch.check(Phase::Header, Read::Wanted, at(65)),
+            Err(Cut::KeepaliveTimeout)
+        );
         assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 3, at(50)), Ok(()));
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(50)), Some(at(60)));
         assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 3, at(59)), Ok(()));
-        assert_eq!(watch.check(Phase::Header, Read::Wanted, at(60)), Err(Cut::HeaderTimeout));
+        assert_eq!(
+            watch.check(Phase::Header, Read::Wanted, at(60)),
+            Err(Cut::HeaderTimeout)
+        );
     }
 
     #[test]

@@ -39,26 +39,37 @@ pub(super) fn load(
     now: SystemTime,
 ) -> Result<(Arc<CertifiedKey>, CertificateInfo), TlsError> {
     let chain = chain(&files.certificate)?;
-    let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate { file: files.certificate.clone() })?;
+    let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
+        file: files.certificate.clone(),
+    })?;
     let info = inspect(&files.certificate, leaf, now)?;
     let key = private_key(&files.key)?;
     let key = provider
         .key_provider
         .load_private_key(key)
-        .map_err(|error| TlsError::UnusableKey { file: files.key.clone(), reason: error.to_string() })?;
+        .map_err(|error| TlsError::UnusableKey {
+            file: files.key.clone(),
+            reason: error.to_string(),
+        })?;
     let pair = CertifiedKey::new(chain, key);
     match pair.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok((Arc::new(pair), info)),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() })
-        }
-        Err(error) => Err(TlsError::BadCertificate { file: files.certificate.clone(), reason: error.to_string() }),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+        }),
+        Err(error) => Err(TlsError::BadCertificate {
+            file: files.certificate.clone(),
+            reason: error.to_string(),
+        }),
     }
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file)?;
-    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| broken(file, &error))
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| broken(file, &error))
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
@@ -76,9 +87,15 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|source| TlsError::Read { file: file.to_owned(), source })?;
+        .map_err(|source| TlsError::Read {
+            file: file.to_owned(),
+            source,
+        })?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(TlsError::TooLarge { file: file.to_owned(), limit: MAX_FILE });
+        return Err(TlsError::TooLarge {
+            file: file.to_owned(),
+            limit: MAX_FILE,
+        });
     }
     Ok(bytes)
 }
@@ -92,7 +109,10 @@ fn broken(file: &Path, error: &PemError) -> TlsError {
         PemError::SectionTooLarge => "a section is too large",
         _ => "it is not PEM",
     };
-    TlsError::Pem { file: file.to_owned(), reason: reason.to_owned() }
+    TlsError::Pem {
+        file: file.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -100,21 +120,41 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 fn inspect(file: &Path, leaf: &CertificateDer<'_>, now: SystemTime) -> Result<CertificateInfo, TlsError> {
-    let bad = |reason: String| TlsError::BadCertificate { file: file.to_owned(), reason };
+    let bad = |reason: String| TlsError::BadCertificate {
+        file: file.to_owned(),
+        reason,
+    };
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| bad(error.to_string()))?;
-    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    let (from, until) = (
+        certificate.validity().not_before.timestamp(),
+        certificate.validity().not_after.timestamp(),
+    );
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
     if seconds > until {
-        return Err(TlsError::Expired { file: file.to_owned(), at: rfc3339(until) });
+        return Err(TlsError::Expired {
+            file: file.to_owned(),
+            at: rfc3339(until),
+        });
     }
     if seconds < from {
-        return Err(TlsError::NotYetValid { file: file.to_owned(), at: rfc3339(from) });
+        return Err(TlsError::NotYetValid {
+            file: file.to_owned(),
+            at: rfc3339(from),
+        });
     }
-    let alternative = certificate.subject_alternative_name().map_err(|error| bad(error.to_string()))?;
-    let names = alternative.map(|extension| dns_names(&extension.value.general_names)).unwrap_or_default();
+    let alternative = certificate
+        .subject_alternative_name()
+        .map_err(|error| bad(error.to_string()))?;
+    let names = alternative
+        .map(|extension| dns_names(&extension.value.general_names))
+        .unwrap_or_default();
     let not_after = UNIX_EPOCH + Duration::from_secs(u64::try_from(until).unwrap_or_default());
-    Ok(CertificateInfo { file: file.to_owned(), names, not_after })
+    Ok(CertificateInfo {
+        file: file.to_owned(),
+        names,
+        not_after,
+    })
 }
 
 fn dns_names(names: &[GeneralName<'_>]) -> Vec<Box<str>> {

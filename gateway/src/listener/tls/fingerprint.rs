@@ -61,7 +61,10 @@ mod tests {
 
     fn tls(folder: &Path) -> ListenerTls {
         ListenerTls {
-            certificates: vec![CertificateFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }],
+            certificates: vec![CertificateFiles {
+                certificate: folder.join("tls.crt"),
+                key: folder.join("tls.key"),
+            }],
             min_version: Default::default(),
             alpn: Vec::new(),
         }

@@ -80,14 +80,23 @@ impl LoadedTls {
             .map_err(TlsError::Config)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = tls.alpn.iter().map(|alpn| alpn_name(*alpn).as_bytes().to_vec()).collect();
+        config.alpn_protocols = tls
+            .alpn
+            .iter()
+            .map(|alpn| alpn_name(*alpn).as_bytes().to_vec())
+            .collect();
         config.ticketer = Arc::clone(&resumption.ticketer);
         config.session_storage = Arc::clone(&resumption.sessions) as _;
         // A request in early data could be replayed (RFC 8446, section 8), and an answer before the handshake is
         // complete would go to somebody who has proved nothing.
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
-        Ok(Self { config: Arc::new(config), resumption, certificates, fingerprint })
+        Ok(Self {
+            config: Arc::new(config),
+            resumption,
+            certificates,
+            fingerprint,
+        })
     }
 }
 
@@ -106,7 +115,9 @@ pub(super) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "unknown",
         },
-        cipher: session.negotiated_cipher_suite().map_or("unknown", |suite| cipher_name(suite.suite())),
+        cipher: session
+            .negotiated_cipher_suite()
+            .map_or("unknown", |suite| cipher_name(suite.suite())),
         server_name: session.server_name().map(Into::into),
         alpn: match session.alpn_protocol() {
             Some(b"h2") => Some("h2"),

@@ -51,7 +51,11 @@ impl Resolver {
     /// The first that `usable` accepts, else the first.
     fn choose(&self, name: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<Arc<CertifiedKey>> {
         let candidates = self.candidates(name);
-        candidates.iter().find(|key| usable(key)).or_else(|| candidates.first()).cloned()
+        candidates
+            .iter()
+            .find(|key| usable(key))
+            .or_else(|| candidates.first())
+            .cloned()
     }
 }
 
@@ -69,7 +73,10 @@ mod tests {
     fn key() -> Arc<CertifiedKey> {
         let pair = rcgen::KeyPair::generate().unwrap();
         let der = rustls::pki_types::PrivateKeyDer::try_from(pair.serialize_der()).unwrap();
-        Arc::new(CertifiedKey::new(Vec::new(), rustls::crypto::ring::sign::any_supported_type(&der).unwrap()))
+        Arc::new(CertifiedKey::new(
+            Vec::new(),
+            rustls::crypto::ring::sign::any_supported_type(&der).unwrap(),
+        ))
     }
 
     #[test]
@@ -94,7 +101,9 @@ mod tests {
             let chosen = resolver.choose(name, |_| true).unwrap();
             assert!(Arc::ptr_eq(&chosen, &keys[expected]), "{name:?}");
         }
-        let second = resolver.choose(Some("a.example.com"), |key| !std::ptr::eq(key, &*keys[1])).unwrap();
+        let second = resolver
+            .choose(Some("a.example.com"), |key| !std::ptr::eq(key, &*keys[1]))
+            .unwrap();
         assert!(Arc::ptr_eq(&second, &keys[3]), "the other certificate of the same name");
         let none = resolver.choose(Some("a.example.com"), |_| false).unwrap();
         assert!(Arc::ptr_eq(&none, &keys[1]));

@@ -24,7 +24,11 @@ fn write(folder: &Path, name: &str, names: &[&str], edit: impl FnOnce(&mut Certi
 }
 
 fn load(certificates: Vec<CertificateFiles>) -> Result<LoadedTls, TlsError> {
-    let tls = ListenerTls { certificates, min_version: TlsVersion::V1_2, alpn: vec![Alpn::H2, Alpn::Http11] };
+    let tls = ListenerTls {
+        certificates,
+        min_version: TlsVersion::V1_2,
+        alpn: vec![Alpn::H2, Alpn::Http11],
+    };
     LoadedTls::load(&tls, Arc::new(Resumption::new()?), SystemTime::now())
 }
 
@@ -53,10 +57,17 @@ fn tickets_and_sessions_outlive_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let files = write(folder.path(), "a", &["example.com"], |_| {});
     let first = load(vec![files.clone()]).unwrap();
-    let tls = ListenerTls { certificates: vec![files], min_version: TlsVersion::V1_3, alpn: vec![Alpn::Http11] };
+    let tls = ListenerTls {
+        certificates: vec![files],
+        min_version: TlsVersion::V1_3,
+        alpn: vec![Alpn::Http11],
+    };
     let second = LoadedTls::load(&tls, first.resumption.clone(), SystemTime::now()).unwrap();
     assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
-    assert!(Arc::ptr_eq(&first.config.session_storage, &second.config.session_storage));
+    assert!(Arc::ptr_eq(
+        &first.config.session_storage,
+        &second.config.session_storage
+    ));
     assert_eq!(second.config.alpn_protocols, [b"http/1.1"]);
 }
 
@@ -75,13 +86,32 @@ fn mistakes_name_the_file_and_the_remedy() {
         params.not_after = rcgen::date_time_ymd(2999, 1, 1);
     });
     fs::write(at("empty"), "").unwrap();
-    fs::write(at("broken"), "-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n").unwrap();
-    fs::write(at("not_x509"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    fs::write(at("locked"), "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
-    fs::write(at("bad_key"), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+    fs::write(
+        at("broken"),
+        "-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    fs::write(
+        at("not_x509"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    fs::write(
+        at("locked"),
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    fs::write(
+        at("bad_key"),
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
     fs::write(at("huge"), vec![b'x'; (1 << 20) + 1]).unwrap();
     let pair = |certificate: &Path, key: &Path| {
-        vec![CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned() }]
+        vec![CertificateFiles {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        }]
     };
     for (certificates, file, words) in [
         (vec![], "", "has no certificate"),
@@ -96,10 +126,17 @@ fn mistakes_name_the_file_and_the_remedy() {
         (pair(&at("not_x509"), &good.key), "not_x509", "issued anew"),
         (pair(&at("huge"), &good.key), "huge", "larger than"),
         (pair(&good.certificate, &other.key), "other.key", "is not the key of"),
-        (vec![good.clone(), old.clone()], "old.crt", "expired at 2002-02-03T00:00:00Z; renew it"),
+        (
+            vec![good.clone(), old.clone()],
+            "old.crt",
+            "expired at 2002-02-03T00:00:00Z; renew it",
+        ),
         (vec![early.clone()], "early.crt", "valid only from 2998-01-01T00:00:00Z"),
     ] {
         let text = refusal(certificates);
-        assert!(text.contains(file) && text.contains(words), "{text:?} should tell of {file:?}: {words:?}");
+        assert!(
+            text.contains(file) && text.contains(words),
+            "{text:?} should tell of {file:?}: {words:?}"
+        );
     }
 }
