@@ -18,8 +18,15 @@ pub struct Claims {
 impl Claims {
     /// Claims of a verified token.
     pub fn new(issuer: &str, expires_at: i64, values: serde_json::Map<String, Value>) -> Self {
-        let values = values.into_iter().map(|(name, value)| (name.into_boxed_str(), value)).collect();
-        Self { issuer: issuer.into(), expires_at, values }
+        let values = values
+            .into_iter()
+            .map(|(name, value)| (name.into_boxed_str(), value))
+            .collect();
+        Self {
+            issuer: issuer.into(),
+            expires_at,
+            values,
+        }
     }
 
     /// A top-level claim.

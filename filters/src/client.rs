@@ -27,6 +27,6 @@ pub struct Now {
 impl Now {
     /// Seconds since 1970-01-01 UTC.
     pub const fn unix(self) -> i64 {
-        (self.unix_ms / 1000) as i64
+        (self.unix_ms / 1000).cast_signed()
     }
 }

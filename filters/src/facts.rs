@@ -9,7 +9,7 @@ use crate::claims::Claims;
 use crate::record::Decision;
 
 /// Findings of an exchange.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Claims of the verified token.
     pub claims: Option<Arc<Claims>>,
@@ -19,11 +19,21 @@ pub struct Facts {
     pub response_headers: HeaderEdits,
     /// The tightest limit that was evaluated and enforced.
     pub limit: Option<Limit>,
-    /// What links decided, for logs and traces. Bounded by the number of links and rules.
+    /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
     pub decisions: SmallVec<[Decision; 4]>,
 }
 
 impl Facts {
+    /// Most decisions that are recorded of an exchange; counters count all of them.
+    pub const MAX_DECISIONS: usize = 128;
+
+    /// Records a decision. The chain does so for what a link's hook returns; a filter does so for what happened within.
+    pub fn decide(&mut self, decision: Decision) {
+        if self.decisions.len() < Self::MAX_DECISIONS {
+            self.decisions.push(decision);
+        }
+    }
+
     /// Keeps the tighter of the known limit and this one: less left in proportion, then the later reset.
     pub fn tighten(&mut self, limit: Limit) {
         let tighter = match &self.limit {
@@ -53,7 +63,11 @@ pub struct Limit {
 
 impl Limit {
     fn tightness(&self) -> (u64, u64) {
-        let share = self.remaining.saturating_mul(1_000_000).checked_div(self.limit).unwrap_or(0);
+        let share = self
+            .remaining
+            .saturating_mul(1_000_000)
+            .checked_div(self.limit)
+            .unwrap_or(0);
         (share, u64::MAX - u64::from(self.reset))
     }
 }
@@ -104,6 +118,16 @@ impl HeaderEdits {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.edits.len()
+    }
+
+    /// Forgets all but the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.edits.truncate(len);
     }
 
     /// The first value of `name` in `base` once the changes are made.

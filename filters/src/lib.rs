@@ -4,13 +4,20 @@
 //! Nothing here knows Pingora, a socket or a clock: a request comes in as [`request::Request`], time included, and a
 //! verdict goes out.
 
+mod agents;
+pub mod attributes;
+pub mod buckets;
 pub mod chain;
 pub mod claims;
 pub mod client;
 pub mod facts;
 pub mod filter;
-pub mod record;
+pub mod gate;
+pub mod jitter;
+mod limit_headers;
+pub mod link;
 pub mod receipt;
+pub mod record;
 pub mod registry;
 pub mod request;
 pub mod response;

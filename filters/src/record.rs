@@ -23,6 +23,24 @@ pub struct Decision {
     pub policy: Option<Arc<str>>,
     /// Its rule.
     pub rule: Option<Arc<str>>,
+    /// What the operator should know beyond the reason. Never for the client.
+    pub detail: Option<Cow<'static, str>>,
+}
+
+impl Decision {
+    /// A decision that counts, without policy and rule. The chain puts the link's name and mode in.
+    pub fn new(action: Action, reason: Reason) -> Self {
+        let link = Arc::default();
+        Self {
+            link,
+            action,
+            reason,
+            mode: Mode::Enforce,
+            policy: None,
+            rule: None,
+            detail: None,
+        }
+    }
 }
 
 /// What a link decided.

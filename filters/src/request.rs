@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::switches::Switches;
 
+use crate::attributes::readable;
 use crate::client::{Client, Now};
 use crate::facts::Facts;
 
@@ -66,14 +67,65 @@ impl<'a> Request<'a> {
         self.facts.request_headers.first(self.head.headers, name)
     }
 
-    /// The first value of a query parameter, percent-decoded, `+` as a space. `None` when absent or empty.
-    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
-        crate::request::query_parameter(self.head.query?, name)
+    /// The first value of a query parameter: see [`query_parameter`].
+    pub fn query(&self, name: &str) -> Result<Option<Cow<'a, str>>, TooManyParameters> {
+        self.head.query.map_or(Ok(None), |query| query_parameter(query, name))
     }
 }
 
-/// The first value of a parameter in a query string. `None` when absent or empty.
-pub fn query_parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    let _ = (query, name);
-    None
+/// Most parameters of a query that are looked at.
+pub const MAX_PARAMETERS: usize = 100;
+
+/// A query has more parameters than are looked at, and the one that was asked for is not among those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the query has more than {MAX_PARAMETERS} parameters")]
+pub struct TooManyParameters;
+
+/// The first value of a parameter in a query, percent-decoded (RFC 3986), `+` as a space. A name alone has the value
+/// `true`. `None` when the parameter is absent or its first value is empty.
+pub fn query_parameter<'q>(query: &'q str, name: &str) -> Result<Option<Cow<'q, str>>, TooManyParameters> {
+    for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+        if place >= MAX_PARAMETERS {
+            return Err(TooManyParameters);
+        }
+        let (key, value) = pair
+            .split_once('=')
+            .map_or((pair, None), |(key, value)| (key, Some(value)));
+        if decoded(key) == name {
+            let value = value.map_or(Cow::Borrowed("true"), decoded);
+            return Ok((!value.is_empty()).then_some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Percent-decoding. What is no escape stays as it is.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                bytes.push(nibble(*high) << 4 | nibble(*low));
+                rest = tail;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Cow::Owned(text),
+        Err(error) => Cow::Owned(readable(error.as_bytes()).into_owned()),
+    }
+}
+
+fn nibble(digit: u8) -> u8 {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+        .unwrap_or(0)
 }

@@ -20,6 +20,16 @@ pub enum Verdict {
     Wait(Waiting),
 }
 
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Continue => f.write_str("Continue"),
+            Self::Stop(stop) => f.debug_tuple("Stop").field(stop).finish(),
+            Self::Wait(_) => f.write_str("Wait(..)"),
+        }
+    }
+}
+
 /// A future that a request waits for. Whoever drives the chain bounds it in time.
 pub type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -50,7 +60,13 @@ pub struct Denial {
 impl Denial {
     /// A refusal with a status and a reason, and nothing else.
     pub fn new(status: StatusCode, reason: Reason) -> Self {
-        Self { status, reason, detail: None, retry_after: None, headers: Fields::new() }
+        Self {
+            status,
+            reason,
+            detail: None,
+            retry_after: None,
+            headers: Fields::new(),
+        }
     }
 
     /// Adds what may be told to the client.
@@ -120,12 +136,20 @@ pub struct FilterError {
 impl FilterError {
     /// Something that is not there for now: 503 when the posture refuses.
     pub fn unavailable(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason(reason), detail: detail.into(), status: StatusCode::SERVICE_UNAVAILABLE }
+        Self {
+            reason: Reason(reason),
+            detail: detail.into(),
+            status: StatusCode::SERVICE_UNAVAILABLE,
+        }
     }
 
     /// Something that cannot be: 500 when the posture refuses.
     pub fn internal(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason(reason), detail: detail.into(), status: StatusCode::INTERNAL_SERVER_ERROR }
+        Self {
+            reason: Reason(reason),
+            detail: detail.into(),
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+        }
     }
 }
 

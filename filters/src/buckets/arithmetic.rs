@@ -1,0 +1,176 @@
+//! The arithmetic of one token bucket, in integers and exact. It knows no table, no key and no clock.
+//!
+//! Tokens are counted in units of 10⁻²¹ and rates in 10⁻¹² tokens a second, so that a nanosecond refills a whole number
+//! of units and nothing is ever rounded while a bucket is in use.
+
+/// Units in a token.
+const TOKEN: u128 = 1_000_000_000_000_000_000_000;
+/// Units in a millionth of a token, the step in which costs and bursts are given.
+const MICRO: u128 = TOKEN / 1_000_000;
+/// Units that a rate of one token a second refills in a nanosecond.
+const PER_NS: f64 = 1e12;
+const SECOND_NS: u128 = 1_000_000_000;
+
+/// Largest rate, burst and cost, in tokens.
+pub const MAX_TOKENS: f64 = 1e12;
+
+/// How fast a bucket refills and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Params {
+    rate: u128,
+    burst: u128,
+}
+
+/// How much a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cost(u128);
+
+/// What a bucket holds, as it was at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bucket {
+    /// In units.
+    pub(super) level: u128,
+    /// Nanoseconds of the monotonic clock.
+    pub(super) at: u64,
+}
+
+/// What a bucket answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether there was enough.
+    pub allowed: bool,
+    /// The burst, in whole tokens.
+    pub limit: u64,
+    /// Whole tokens that are left.
+    pub remaining: u64,
+    /// Seconds until there is enough, at least 1; 0 when there was.
+    pub retry_after: u32,
+    /// Seconds until the bucket is full.
+    pub full_after: u32,
+    /// Whether the table was full and a bucket that new keys share answered.
+    pub shared: bool,
+}
+
+impl Params {
+    /// Of a rate in tokens a second and a burst in tokens. `None` unless both are above zero (10⁻¹² and 10⁻⁶ at least)
+    /// and at most [`MAX_TOKENS`].
+    pub fn new(per_second: f64, burst: f64) -> Option<Self> {
+        let rate = to_integer(per_second, PER_NS)?;
+        let burst = to_integer(burst, 1e6)?.checked_mul(MICRO)?;
+        (rate > 0 && burst > 0).then_some(Self { rate, burst })
+    }
+
+    /// The burst in whole tokens.
+    pub fn limit(&self) -> u64 {
+        whole(self.burst)
+    }
+
+    /// Seconds in which an empty bucket fills, rounded up.
+    pub fn window(&self) -> u32 {
+        seconds(self.burst, self.rate)
+    }
+
+    /// Nanoseconds in which an empty bucket fills, rounded up.
+    pub fn fill_ns(&self) -> u64 {
+        narrow(self.burst.div_ceil(self.rate))
+    }
+}
+
+impl Cost {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// One token.
+    pub const ONE: Self = Self(TOKEN);
+
+    /// A number of tokens, rounded up to millionths. `None` unless it is from 0 to [`MAX_TOKENS`].
+    pub fn new(tokens: f64) -> Option<Self> {
+        to_integer((tokens * 1e6).ceil() / 1e6, 1e6)?
+            .checked_mul(MICRO)
+            .map(Self)
+    }
+
+    /// Whether a bucket of these parameters can ever hold as much.
+    pub fn fits(self, params: &Params) -> bool {
+        self.0 <= params.burst
+    }
+}
+
+impl Bucket {
+    /// A bucket that nobody took from yet.
+    pub(super) fn full(params: &Params, now: u64) -> Self {
+        Self {
+            level: params.burst,
+            at: now,
+        }
+    }
+
+    /// Adds what came in since, and forgets what is above the burst. A clock that went back adds nothing.
+    pub(super) fn refill(&mut self, params: &Params, now: u64) {
+        let elapsed = now.saturating_sub(self.at);
+        let more = params.rate.saturating_mul(u128::from(elapsed));
+        self.level = self.level.saturating_add(more).min(params.burst);
+        self.at = self.at.max(now);
+    }
+
+    /// Whether there is enough.
+    pub(super) fn has(&self, cost: Cost) -> bool {
+        self.level >= cost.0
+    }
+
+    /// Takes, when there is enough.
+    pub(super) fn take(&mut self, cost: Cost) -> bool {
+        let enough = self.has(cost);
+        if enough {
+            self.level -= cost.0;
+        }
+        enough
+    }
+
+    /// Gives back, up to the burst.
+    pub(super) fn refund(&mut self, params: &Params, cost: Cost) {
+        self.level = self.level.saturating_add(cost.0).min(params.burst);
+    }
+
+    /// When it is full, in nanoseconds of the monotonic clock.
+    pub(super) fn full_at(&self, params: &Params) -> u64 {
+        let missing = params.burst.saturating_sub(self.level);
+        self.at.saturating_add(narrow(missing.div_ceil(params.rate)))
+    }
+
+    /// What a request is told.
+    pub(super) fn report(&self, params: &Params, cost: Cost, allowed: bool, shared: bool) -> Taken {
+        let short = cost.0.saturating_sub(self.level);
+        Taken {
+            allowed,
+            limit: params.limit(),
+            remaining: if allowed { whole(self.level) } else { 0 },
+            retry_after: if allowed { 0 } else { seconds(short, params.rate).max(1) },
+            full_after: seconds(params.burst.saturating_sub(self.level), params.rate),
+            shared,
+        }
+    }
+}
+
+/// `number * scale` as an integer; `None` unless the number is finite and from 0 to [`MAX_TOKENS`].
+fn to_integer(number: f64, scale: f64) -> Option<u128> {
+    if !(0.0..=MAX_TOKENS).contains(&number) {
+        return None;
+    }
+    // In range: at most 10²⁴, and not negative.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let integer = (number * scale).round() as u128;
+    Some(integer)
+}
+
+fn whole(units: u128) -> u64 {
+    narrow(units / TOKEN)
+}
+
+fn narrow(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Seconds in which `units` come in, rounded up.
+fn seconds(units: u128, rate: u128) -> u32 {
+    u32::try_from(units.div_ceil(rate.saturating_mul(SECOND_NS))).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,65 @@
+//! Keys of buckets: a keyed 128-bit hash of length-prefixed values. Nobody without the key can make two sets of values
+//! meet in one bucket, and no value can run into the next.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// Where a request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BucketKey {
+    /// The limit and the request's values.
+    pub(super) own: u128,
+    /// The limit alone: the bucket that new keys share when the table is full.
+    pub(super) shared: u128,
+}
+
+/// Makes keys of one limit. Compiled once; a request clones it.
+#[derive(Debug, Clone)]
+pub struct KeyHasher {
+    hasher: SipHasher24,
+    shared: u128,
+}
+
+impl KeyHasher {
+    /// For the limit that these parts name, such as a policy's id and a rule's name.
+    pub fn new(secret: &[u8; 16], parts: &[&str]) -> Self {
+        let mut hasher = SipHasher24::new_with_key(secret);
+        hasher.write_u64(length(parts.len()));
+        for part in parts {
+            write(&mut hasher, part);
+        }
+        let shared = hasher.finish128().as_u128();
+        Self { hasher, shared }
+    }
+
+    /// Adds a value of the request; `None` is a value of its own, unlike every text.
+    pub fn add(&mut self, value: Option<&str>) {
+        match value {
+            Some(text) => {
+                self.hasher.write_u8(1);
+                write(&mut self.hasher, text);
+            }
+            None => self.hasher.write_u8(0),
+        }
+    }
+
+    /// The key of the values so far.
+    pub fn finish(&self) -> BucketKey {
+        let mut hasher = self.hasher;
+        hasher.write_u8(2);
+        BucketKey {
+            own: hasher.finish128().as_u128(),
+            shared: self.shared,
+        }
+    }
+}
+
+fn write(hasher: &mut SipHasher24, text: &str) {
+    hasher.write_u64(length(text.len()));
+    hasher.write(text.as_bytes());
+}
+
+fn length(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

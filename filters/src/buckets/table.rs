@@ -1,0 +1,276 @@
+//! The table of buckets: sharded, exact under concurrency, bounded. What a bucket's numbers mean is
+//! [`super::arithmetic`]'s, who is counted under which key is the caller's.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::arithmetic::{Cost, Params, Taken};
+use super::key::BucketKey;
+use super::shard::{Entry, Epoch, Shard};
+
+/// Most shards of a table.
+const SHARDS: usize = 64;
+/// Fewest buckets a shard has room for; smaller tables have fewer shards.
+const ROOM: usize = 64;
+/// Most shared buckets: one for each limit that ever ran out of room.
+const SHARED: usize = 16_384;
+
+/// What a limit takes from which bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Charge {
+    /// Who is counted.
+    pub key: BucketKey,
+    /// By which limit.
+    pub params: Params,
+    /// How much.
+    pub cost: Cost,
+}
+
+/// Token buckets by key.
+///
+/// A bucket that is full again may be forgotten, since one that is not there is full. When there is no room for a new
+/// key, it shares one bucket with all such keys of its limit; a live bucket is never forgotten for it.
+#[derive(Debug)]
+pub struct BucketTable {
+    shards: Box<[Mutex<Shard>]>,
+    shared: Mutex<Shard>,
+    room: usize,
+    capacity: usize,
+    epoch_tag: AtomicU64,
+    epoch_since: AtomicU64,
+    epoch_longest_fill_ns: AtomicU64,
+    shared_total: AtomicU64,
+}
+
+/// Locked shards, in ascending order.
+type Locked<'t> = SmallVec<[(usize, MutexGuard<'t, Shard>); 4]>;
+
+impl BucketTable {
+    /// With room for about `capacity` keys (rounded up to fill its shards).
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        let shards = capacity.div_ceil(ROOM).next_power_of_two().min(SHARDS);
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shared: Mutex::default(),
+            room: capacity.div_ceil(shards),
+            capacity,
+            epoch_tag: AtomicU64::new(0),
+            epoch_since: AtomicU64::new(0),
+            epoch_longest_fill_ns: AtomicU64::new(0),
+            shared_total: AtomicU64::new(0),
+        }
+    }
+
+    /// Keys it has room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Buckets in it. Takes every lock in turn: for metrics.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether every bucket is full.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often a key had to share a bucket because there was no room.
+    pub fn shared_total(&self) -> u64 {
+        self.shared_total.load(Relaxed)
+    }
+
+    /// Tells the table which parameters are in use, before they are used: `tag` stands for all of them, `longest_fill_ns`
+    /// gives the longest [`Params::fill_ns`]. Buckets that were not full when they changed are kept until they are full
+    /// by the new ones. Cheap when nothing changed.
+    pub fn in_use(&self, tag: u64, now: u64, longest_fill_ns: impl FnOnce() -> u64) {
+        if self.epoch_tag.load(Acquire) != tag {
+            self.epoch_longest_fill_ns.store(longest_fill_ns(), Relaxed);
+            self.epoch_since.fetch_max(now, Release);
+            self.epoch_tag.store(tag, Release);
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        let since = self.epoch_since.load(Acquire);
+        Epoch {
+            since,
+            longest_fill_ns: self.epoch_longest_fill_ns.load(Relaxed),
+        }
+    }
+
+    /// Takes from a bucket.
+    pub fn take(&self, charge: &Charge, now: u64) -> Taken {
+        let mut locked = self.lock_all(std::slice::from_ref(charge));
+        self.take_locked(&mut locked, charge, now)
+    }
+
+    /// Takes from all of these buckets or, when one has not enough, from none. Nobody sees a state in between.
+    ///
+    /// `answers` gets one answer a charge, in order.
+    pub fn take_all(&self, charges: &[Charge], now: u64, answers: &mut SmallVec<[Taken; 4]>) -> bool {
+        let mut locked = self.lock_all(charges);
+        let first = answers.len();
+        for charge in charges {
+            let taken = self.take_locked(&mut locked, charge, now);
+            answers.push(taken);
+        }
+        let taken = answers.get(first..).unwrap_or_default();
+        let all = taken.iter().all(|answer| answer.allowed);
+        if !all {
+            for (charge, answer) in charges.iter().zip(taken) {
+                if answer.allowed {
+                    self.refund_locked(&mut locked, charge, answer.shared, now);
+                }
+            }
+        }
+        all
+    }
+
+    /// What [`Self::take`] would answer now, taking nothing.
+    pub fn peek(&self, charge: &Charge, now: u64) -> Taken {
+        let shard = lock_at(&self.shards, self.place(charge));
+        let own = shard.as_ref().and_then(|shard| shard.get(charge.key.own));
+        let crowded = own.is_none() && shard.as_ref().is_some_and(|shard| shard.len() >= self.room);
+        let Charge { params, cost, .. } = charge;
+        let mut bucket = match own {
+            Some(entry) => entry.bucket,
+            None if crowded => lock(&self.shared)
+                .get(charge.key.shared)
+                .map_or_else(|| full(params, now), |entry| entry.bucket),
+            None => full(params, now),
+        };
+        bucket.refill(params, now);
+        let allowed = bucket.take(*cost);
+        bucket.report(params, *cost, allowed, crowded)
+    }
+
+    /// Gives back what an allowed charge took. `shared` as in its answer.
+    pub fn refund(&self, charge: &Charge, shared: bool, now: u64) {
+        let mut locked = self.lock_all(std::slice::from_ref(charge));
+        self.refund_locked(&mut locked, charge, shared, now);
+    }
+
+    fn take_locked(&self, locked: &mut Locked<'_>, charge: &Charge, now: u64) -> Taken {
+        let Charge { key, params, cost } = charge;
+        let epoch = self.epoch();
+        let own =
+            guard(locked, self.place(charge)).and_then(|shard| shard.open(key.own, params, now, epoch, self.room));
+        if let Some(entry) = own {
+            return take_from(entry, params, *cost, now, false);
+        }
+        self.shared_total.fetch_add(1, Relaxed);
+        match lock(&self.shared).open(key.shared, params, now, epoch, SHARED) {
+            Some(entry) => take_from(entry, params, *cost, now, true),
+            // Every shared bucket is live, so thousands of limits are flooded at once: no room is no.
+            None => Taken {
+                allowed: false,
+                limit: params.limit(),
+                remaining: 0,
+                retry_after: params.window().max(1),
+                full_after: params.window(),
+                shared: true,
+            },
+        }
+    }
+
+    fn refund_locked(&self, locked: &mut Locked<'_>, charge: &Charge, shared: bool, now: u64) {
+        let Charge { key, params, cost } = charge;
+        let give = |entry: &mut Entry| {
+            entry.bucket.refill(params, now);
+            entry.bucket.refund(params, *cost);
+            entry.full_at = entry.bucket.full_at(params);
+        };
+        if shared {
+            if let Some(entry) = lock(&self.shared).get_mut(key.shared) {
+                give(entry);
+            }
+        } else if let Some(entry) = guard(locked, self.place(charge)).and_then(|shard| shard.get_mut(key.own)) {
+            give(entry);
+        }
+    }
+
+    /// Locks the shards of all charges, in ascending order, so that no two callers wait for each other.
+    fn lock_all(&self, charges: &[Charge]) -> Locked<'_> {
+        let mut places: SmallVec<[usize; 8]> = charges.iter().map(|charge| self.place(charge)).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+            .into_iter()
+            .filter_map(|place| Some((place, lock_at(&self.shards, place)?)))
+            .collect()
+    }
+
+    fn place(&self, charge: &Charge) -> usize {
+        place(charge.key.own, self.shards.len())
+    }
+
+    /// Every bucket that is not full, at most `most`.
+    pub(super) fn entries(&self, most: usize, now: u64, each: &mut dyn FnMut(&Entry)) {
+        let mut left = most;
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let live = shard.iter().filter(|entry| entry.full_at > now);
+            for entry in live.take(left) {
+                each(entry);
+                left -= 1;
+            }
+        }
+    }
+
+    /// Puts a bucket of another process in. False when there is no room or the key is in use.
+    pub(super) fn adopt(&self, entry: Entry) -> bool {
+        let shard = lock_at(&self.shards, place(entry.key, self.shards.len()));
+        shard.is_some_and(|mut shard| shard.adopt(entry, self.room))
+    }
+}
+
+fn take_from(entry: &mut Entry, params: &Params, cost: Cost, now: u64, shared: bool) -> Taken {
+    entry.bucket.refill(params, now);
+    let allowed = entry.bucket.take(cost);
+    entry.full_at = entry.bucket.full_at(params);
+    entry.bucket.report(params, cost, allowed, shared)
+}
+
+fn full(params: &Params, now: u64) -> super::arithmetic::Bucket {
+    super::arithmetic::Bucket::full(params, now)
+}
+
+/// The shard of a key. `shards` is a power of two.
+fn place(key: u128, shards: usize) -> usize {
+    let mask = u128::try_from(shards).unwrap_or(1).saturating_sub(1);
+    usize::try_from(key & mask).unwrap_or(0)
+}
+
+fn guard<'g>(locked: &'g mut Locked<'_>, place: usize) -> Option<&'g mut Shard> {
+    locked
+        .iter_mut()
+        .find(|(at, _)| *at == place)
+        .map(|(_, shard)| &mut **shard)
+}
+
+fn lock_at(shards: &[Mutex<Shard>], place: usize) -> Option<MutexGuard<'_, Shard>> {
+    shards.get(place).map(lock)
+}
+
+/// A shard is whole at every moment, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl crate::zones::ZoneState for BucketTable {
+    const KIND: &'static str = "buckets";
+    /// Keys it has room for.
+    type Shape = usize;
+
+    fn open(capacity: &usize, _: &crate::zones::Entropy) -> Self {
+        Self::new(*capacity)
+    }
+}

@@ -1,0 +1,168 @@
+//! From links as written to a chain.
+
+use std::collections::BTreeSet;
+use std::hash::Hasher;
+
+use portcullis_config::diagnostic::{Diagnostic, Diagnostics, codes};
+use portcullis_config::document::Document;
+use portcullis_config::site::{self, Mode};
+use siphasher::sip::SipHasher13;
+
+use super::Chain;
+use crate::filter::Phases;
+use crate::gate::Gate;
+use crate::link::{Link, LinkInfo};
+use crate::receipt::Receipt;
+use crate::registry;
+use crate::zones::{BuildEnv, OneShape};
+
+impl Chain {
+    /// Compiles links, the site's and then the route's. `None` when something is wrong with them, which is in `out`.
+    pub fn build(
+        specs: &[site::Link],
+        document: &Document,
+        env: &mut BuildEnv<'_>,
+        out: &mut Diagnostics,
+    ) -> Option<Self> {
+        if let Some(first) = specs.get(Receipt::MAX - 1) {
+            let message = format!("a chain has at most {} links, the site's included", Receipt::MAX - 1);
+            out.push(Diagnostic::new(codes::OUT_OF_RANGE, message).on_key(document, first.settings));
+            return None;
+        }
+        let before = out.len();
+        let mut chain = Assembly::new(env, out)?;
+        let mut names = BTreeSet::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let scope = env.scope_of(index).to_owned();
+            let name = spec.name.clone().unwrap_or_else(|| spec.kind.clone());
+            if !names.insert((scope.clone(), name.clone())) {
+                let message = format!("two links of this chain are called `{name}`");
+                let help = "give one of them a `name`: state, logs and metrics go by it";
+                out.push(
+                    Diagnostic::new(codes::DUPLICATE_NAME, message)
+                        .on_key(document, spec.settings)
+                        .help(help),
+                );
+                continue;
+            }
+            chain.add(spec, &scope, &name, document, env, out);
+        }
+        (out.len() == before).then(|| chain.finish())
+    }
+
+    /// The gate alone: for requests that no route matches.
+    pub fn bare(env: &mut BuildEnv<'_>) -> Self {
+        Assembly::new(env, &mut Diagnostics::default()).map_or_else(Self::closed, Assembly::finish)
+    }
+
+    /// Links of which every one is missing: nothing passes. In place of a chain that cannot be.
+    fn closed() -> Self {
+        let mut chain = Assembly {
+            links: Vec::new(),
+            slots: 0,
+            gate: Gate::closed(),
+        }
+        .finish();
+        chain.mandatory = Receipt(u64::MAX);
+        chain
+    }
+}
+
+/// A chain that is being put together.
+struct Assembly {
+    links: Vec<Link>,
+    slots: usize,
+    gate: Gate,
+}
+
+impl Assembly {
+    fn new(env: &mut BuildEnv<'_>, out: &mut Diagnostics) -> Option<Self> {
+        let gate = Gate::new(env);
+        match gate.link(env) {
+            Ok(link) => Some(Self {
+                links: vec![link],
+                slots: 0,
+                gate,
+            }),
+            Err(error) => {
+                out.push(env.zone_error("", &error));
+                None
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        spec: &site::Link,
+        scope: &str,
+        name: &str,
+        document: &Document,
+        env: &mut BuildEnv<'_>,
+        out: &mut Diagnostics,
+    ) {
+        let filter = match registry::find(document, spec) {
+            Ok(filter) => filter,
+            Err(diagnostic) => return out.push(diagnostic),
+        };
+        let mut env = env.of_link(scope, name, document, spec.settings);
+        let built = filter.build(document, spec, &mut env, out);
+        let stats = match env.zones.open(&env.own_zone(), &OneShape) {
+            Ok(stats) => stats,
+            Err(error) => return out.push(env.zone_error("", &error)),
+        };
+        let Some(built) = built else { return };
+        let info = LinkInfo {
+            kind: filter.kind,
+            name: name.into(),
+            scope: scope.into(),
+            place: self.links.len(),
+            mode: spec.mode,
+            on_error: spec.on_error,
+            stats,
+        };
+        let slot = filter.stateful.then_some(self.slots);
+        self.slots += usize::from(filter.stateful);
+        self.links.push(Link {
+            info,
+            phases: filter.phases,
+            slot,
+            filter: built,
+        });
+    }
+
+    fn finish(self) -> Chain {
+        let with = |phase: Phases| {
+            let places = self
+                .links
+                .iter()
+                .enumerate()
+                .filter(move |(_, link)| link.phases.has(phase));
+            places.map(|(place, _)| place)
+        };
+        let mut mandatory = Receipt::default();
+        let mut seal = SipHasher13::new();
+        for link in &self.links {
+            if link.info.mode == Mode::Enforce && link.phases.has(Phases::REQUEST) {
+                mandatory.add(Receipt::of(link.info.place));
+            }
+            for text in [link.info.kind, &link.info.scope, &link.info.name] {
+                seal.write_usize(text.len());
+                seal.write(text.as_bytes());
+            }
+            seal.write_u8(u8::from(link.info.mode == Mode::Enforce));
+        }
+        Chain {
+            request: with(Phases::REQUEST).collect(),
+            request_body: with(Phases::REQUEST_BODY).collect(),
+            response: with(Phases::RESPONSE).rev().collect(),
+            response_body: with(Phases::RESPONSE_BODY).rev().collect(),
+            log: with(Phases::LOG).collect(),
+            phases: self.links.iter().fold(Phases(0), |all, link| all.and(link.phases)),
+            links: self.links.into(),
+            gate: self.gate,
+            mandatory,
+            slots: self.slots,
+            seal: seal.finish(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a chain remembers of an exchange.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Progress;
+use crate::claims::Claims;
+use crate::facts::Facts;
+use crate::link::{Link, Slot, StopInfo};
+use crate::receipt::Receipt;
+use crate::record::Decision;
+use crate::verdict::Stop;
+
+/// What a chain remembers of an exchange. Belongs to the chain that started it.
+#[derive(Debug)]
+pub struct ChainState {
+    pub(super) seal: u64,
+    pub(super) slots: Slots,
+    /// The next link of the request phase.
+    pub(super) cursor: usize,
+    /// How often the link at the cursor has waited.
+    pub(super) waits: u8,
+    pub(super) stopped: bool,
+    pub(super) receipt: Receipt,
+    /// Links that have counted their exchange.
+    pub(super) counted: Receipt,
+    /// Claims that only shadow links see.
+    pub(super) shadow_claims: Option<Arc<Claims>>,
+    /// Changes to the answer that were made before the response phase.
+    pub(super) response_mark: Option<usize>,
+    late: Vec<Decision>,
+}
+
+/// States of links that have any.
+#[derive(Debug)]
+pub(super) struct Slots {
+    pub(super) list: SmallVec<[Slot; 4]>,
+    /// For links without a state; stays empty.
+    pub(super) none: Slot,
+}
+
+impl ChainState {
+    pub(super) fn new(seal: u64, slots: usize) -> Self {
+        Self {
+            seal,
+            slots: Slots {
+                list: (0..slots).map(|_| None).collect(),
+                none: None,
+            },
+            cursor: 0,
+            waits: 0,
+            stopped: false,
+            receipt: Receipt::default(),
+            counted: Receipt::default(),
+            shadow_claims: None,
+            response_mark: None,
+            late: Vec::new(),
+        }
+    }
+
+    /// The links that let the request through, or broke and were passed over by their posture.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// Decisions of body hooks. Those of the other phases are in [`Facts::decisions`].
+    pub fn late_decisions(&self) -> &[Decision] {
+        &self.late
+    }
+
+    pub(super) fn record(&mut self, decision: Option<Decision>) {
+        if self.late.len() < Facts::MAX_DECISIONS {
+            self.late.extend(decision);
+        }
+    }
+
+    pub(super) fn first(&self, link: &Link) -> bool {
+        !self.counted.has(link.info.place)
+    }
+
+    pub(super) fn passed(&mut self, link: &Link) {
+        self.receipt.add(Receipt::of(link.info.place));
+        self.counted.add(Receipt::of(link.info.place));
+        self.cursor += 1;
+        self.waits = 0;
+    }
+
+    pub(super) fn stop(&mut self, stop: Stop, info: StopInfo) -> Progress {
+        self.stopped = true;
+        Progress::Stop(stop, info)
+    }
+}

@@ -1,0 +1,109 @@
+//! Bucket states on their way to a new process: the whole of what a restart would otherwise refill.
+//!
+//! The bytes hold the instance's random bytes, so they are secrets: whoever carries them keeps them from others.
+
+use std::sync::Arc;
+
+use super::build::ZonesBuilder;
+use super::{Entropy, Zones};
+use crate::buckets::{BUCKET_BYTES, BucketTable};
+use crate::client::Now;
+
+const MAGIC: &[u8; 8] = b"PCZONE01";
+/// Longest name of a zone.
+const MAX_NAME: usize = 4096;
+
+/// What an import brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Zones.
+    pub zones: usize,
+    /// Buckets.
+    pub buckets: usize,
+}
+
+/// Why nothing was imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// Not what [`Zones::export`] writes.
+    #[error("not an export of zones of this version")]
+    Foreign,
+    /// It ends too early or says what cannot be.
+    #[error("the export is damaged")]
+    Damaged,
+}
+
+impl Zones {
+    /// Every bucket that is not full, in at most about `max_bytes`. Small zones come first, and what does not fit is
+    /// left out: those buckets start full in the new process.
+    pub fn export(&self, now: Now, max_bytes: usize) -> Vec<u8> {
+        let mut tables: Vec<(&Arc<str>, Arc<BucketTable>)> = self.each_kept::<BucketTable>().collect();
+        tables.sort_by_key(|(_, table)| table.len());
+        let mut out = Vec::new();
+        out.extend(MAGIC);
+        out.extend(self.entropy.hash_key);
+        out.extend(self.entropy.jitter_salt);
+        out.extend(now.unix_ms.to_le_bytes());
+        for (name, table) in tables {
+            let room = max_bytes.saturating_sub(out.len() + name.len() + 24) / BUCKET_BYTES;
+            if name.len() > MAX_NAME || room == 0 {
+                continue;
+            }
+            let mut buckets = Vec::new();
+            if table.export(now, room, &mut buckets) > 0 {
+                put(&mut out, name.as_bytes());
+                out.extend(length(table.capacity()).to_le_bytes());
+                put(&mut out, &buckets);
+            }
+        }
+        out
+    }
+
+    /// The zones that an instance starts with, from what another exported. Its random bytes are taken over with them.
+    pub fn import(export: &[u8], now: Now) -> Result<(Self, Imported), ImportError> {
+        let rest = export.strip_prefix(MAGIC).ok_or(ImportError::Foreign)?;
+        let (hash_key, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
+        let (jitter_salt, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
+        let (exported_ms, mut rest) = rest.split_first_chunk::<8>().ok_or(ImportError::Damaged)?;
+        let elapsed_ms = now.unix_ms.saturating_sub(u64::from_le_bytes(*exported_ms));
+        let elapsed_ns = elapsed_ms.saturating_mul(1_000_000);
+        let entropy = Entropy {
+            hash_key: *hash_key,
+            jitter_salt: *jitter_salt,
+        };
+        let mut builder = ZonesBuilder::from(&Self::new(entropy));
+        let mut imported = Imported::default();
+        while !rest.is_empty() {
+            let name = take(&mut rest)
+                .and_then(|name| std::str::from_utf8(name).ok())
+                .ok_or(ImportError::Damaged)?;
+            let (capacity, tail) = rest.split_first_chunk::<8>().ok_or(ImportError::Damaged)?;
+            rest = tail;
+            let buckets = take(&mut rest).ok_or(ImportError::Damaged)?;
+            let capacity = usize::try_from(u64::from_le_bytes(*capacity)).map_err(|_| ImportError::Damaged)?;
+            let table = builder
+                .open::<BucketTable>(name, &capacity)
+                .map_err(|_| ImportError::Damaged)?;
+            imported.zones += 1;
+            imported.buckets += table.import(buckets, elapsed_ns, now);
+        }
+        Ok((builder.finish(), imported))
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(length(bytes.len()).to_le_bytes());
+    out.extend(bytes);
+}
+
+fn take<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let (length, tail) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (bytes, tail) = tail.split_at_checked(length)?;
+    *rest = tail;
+    Some(bytes)
+}
+
+fn length(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
