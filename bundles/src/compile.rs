@@ -19,6 +19,9 @@ use crate::requirement::Requirement;
 use crate::sample::Test;
 use crate::switches::Switches;
 
+pub(crate) use scalars::{EMBEDDED_SECRET, MAX_SWITCH_KEYS};
+pub(crate) use switch::runtime_switch;
+
 /// A compiled bundle with the tests it brought along.
 #[derive(Debug)]
 pub struct Compiled {

@@ -105,7 +105,7 @@ pub enum Mode {
 }
 
 /// Which requests a policy is about. At least one of `pathExact` and `pathPrefix`; either suffices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Selector {
     /// The whole normalised path.

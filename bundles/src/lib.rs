@@ -6,17 +6,29 @@
 
 pub mod algorithm;
 pub mod attributes;
+pub mod author;
 pub mod compile;
 pub mod digest;
+pub mod envelope;
 pub mod examine;
+pub mod explain;
 pub mod format;
+pub mod inspect;
+pub mod lint;
+pub mod loader;
 pub mod policies;
 pub mod problem;
 pub mod requirement;
+pub mod runtime;
 pub mod sample;
+pub mod signing;
+pub mod source;
+pub mod store;
 pub mod strict;
 pub mod switches;
 pub mod timestamp;
+pub mod trust;
+pub mod version;
 
 mod index;
 mod json;

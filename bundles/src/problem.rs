@@ -107,6 +107,11 @@ impl Problems {
         &self.found
     }
 
+    /// What was found, by value.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.found
+    }
+
     /// How many more there are than are told.
     pub fn untold(&self) -> usize {
         self.untold

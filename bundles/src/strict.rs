@@ -211,6 +211,9 @@ impl Version {
     /// The largest version.
     pub const MAX: u64 = 1 << 53;
 
+    /// The first version.
+    pub const FIRST: Self = Self(1);
+
     /// The version `number`, if it is from 1 to [`Self::MAX`].
     pub const fn new(number: u64) -> Option<Self> {
         if number >= 1 && number <= Self::MAX {

@@ -11,6 +11,8 @@ use portcullis_config::path;
 use super::Compiler;
 use crate::problem::Place;
 
+/// The code of what looks like a credential.
+pub(crate) const EMBEDDED_SECRET: &str = "embedded-secret";
 /// Bytes of an id or a name.
 pub(super) const MAX_NAME: usize = 128;
 /// Bytes of a reason.
@@ -30,7 +32,7 @@ pub(super) const MAX_HOSTS: usize = 10_000;
 /// Kill switches of a bundle.
 pub(super) const MAX_SWITCHES: usize = 1_000_000;
 /// Different keys of kill switches: each is looked up on every request.
-pub(super) const MAX_SWITCH_KEYS: usize = 64;
+pub(crate) const MAX_SWITCH_KEYS: usize = 64;
 /// Requirements of a bundle.
 pub(super) const MAX_REQUIREMENTS: usize = 1_000;
 /// Tests of a bundle.
@@ -172,7 +174,10 @@ impl Compiler {
                 format!("the value has more than {MAX_VALUE} bytes"),
             );
         }
-        self.no_secret(value, place);
+        if !self.no_secret(value, place) {
+            // Nothing more is said of it: messages repeat values.
+            return None;
+        }
         let form = match (key, value) {
             (Key::Ip(IpAttribute::Address), _) => return self.address(value, place),
             (Key::Ip(IpAttribute::Tor) | Key::Ua(UaAttribute::Bot), "true" | "false") => None,
@@ -218,11 +223,12 @@ impl Compiler {
     }
 
     /// Secrets are referenced, never embedded: a bundle travels and is shown.
-    pub(super) fn no_secret(&mut self, text: &str, place: &Place<'_>) {
-        if let Some(kind) = crate::secret_like::detect(text) {
+    pub(super) fn no_secret(&mut self, text: &str, place: &Place<'_>) -> bool {
+        let kind = crate::secret_like::detect(text);
+        if let Some(kind) = kind {
             let help = "bundles are copied, shown and logged: name the principal, not the credential";
             self.problems
-                .advise("embedded-secret", place, format!("this looks like {kind}"), help);
+                .advise(EMBEDDED_SECRET, place, format!("this looks like {kind}"), help);
         }
     }
 }
