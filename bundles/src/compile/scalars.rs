@@ -230,5 +230,6 @@ impl Compiler {
             self.problems
                 .advise(EMBEDDED_SECRET, place, format!("this looks like {kind}"), help);
         }
+        kind.is_none()
     }
 }
