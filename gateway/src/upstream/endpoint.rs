@@ -119,6 +119,11 @@ impl Endpoint {
         }
     }
 
+    /// The last request to it failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) != 0
+    }
+
     /// A request failed. Returns how many did in a row.
     pub(super) fn record_failure(&self) -> u32 {
         self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)

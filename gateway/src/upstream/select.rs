@@ -53,14 +53,16 @@ impl Upstream {
             .or_else(|| self.primaries.pick(self.strategy, cursor, choice.hash, fresh_and_there))
             .or_else(|| self.primaries.pick(self.strategy, cursor, choice.hash, there))
             .or_else(|| self.backups.pick(self.strategy, cursor, choice.hash, there))?;
-        Selected::new(member)
+        Selected::new(member, !fresh(member))
     }
 }
 
 impl Selected {
-    fn new(member: &Member) -> Option<Self> {
+    fn new(member: &Member, again: bool) -> Option<Self> {
         let server = Arc::clone(&member.server);
-        let endpoint = server.state.next_endpoint(server.group.kinds, &server.group.clock)?;
+        let endpoint = server
+            .state
+            .next_endpoint(server.group.kinds, &server.group.clock, again)?;
         server.state.in_flight.fetch_add(1, Ordering::Relaxed);
         count(&server.state.totals.requests);
         Some(Self {
@@ -90,7 +92,8 @@ impl Selected {
         self.server.template.peer(self.endpoint.address, purpose)
     }
 
-    /// Says what became of the attempt: once, and not at all when the client left before anything could be known.
+    /// Says what became of the attempt, before the next one is chosen: once, or twice when the answer began well and then
+    /// broke; not at all when the client left before anything could be known.
     pub fn report(&self, outcome: Outcome) {
         self.server.report(&self.endpoint, outcome);
     }

@@ -142,16 +142,19 @@ impl ServerState {
             .any(|endpoint| endpoint.is_available(kinds, clock))
     }
 
-    /// The next address in turn: an available one if there is one.
-    pub(super) fn next_endpoint(&self, kinds: HealthKinds, clock: &Clock) -> Option<Arc<Endpoint>> {
+    /// The next address in turn: an available one if there is one. `again`: the request was already sent to this server, so
+    /// an address that failed last is left out while there is another.
+    pub(super) fn next_endpoint(&self, kinds: HealthKinds, clock: &Clock, again: bool) -> Option<Arc<Endpoint>> {
         let endpoints = self.endpoints.load();
         if let [only] = endpoints.as_slice() {
             return Some(Arc::clone(only));
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(endpoints.len())?;
         let in_turn = || endpoints.iter().cycle().skip(turn).take(endpoints.len());
-        in_turn()
-            .find(|endpoint| endpoint.is_available(kinds, clock))
+        let available = || in_turn().filter(|endpoint| endpoint.is_available(kinds, clock));
+        let fresh = || available().find(|endpoint| !(again && endpoint.is_failing()));
+        fresh()
+            .or_else(|| available().next())
             .or_else(|| in_turn().next())
             .cloned()
     }
