@@ -18,6 +18,7 @@ codes! {
     YAML_FEATURE         "yaml-feature"         "The text uses a part of YAML that configuration does without: tags, merge keys, directives, several documents, keys that are not scalars."
     JSON_SYNTAX          "json-syntax"          "The text is not well-formed JSON (RFC 8259)."
     DUPLICATE_KEY        "duplicate-key"        "A key stands twice in one map."
+    UNUSABLE_FILE        "unusable-file"        "A file that a setting names cannot be used: it is missing, unreadable, or not what the setting needs."
     INCLUDE              "include"              "An `include` pattern is malformed, matches nothing or leads to a file that itself includes."
     MERGE_CONFLICT       "merge-conflict"       "Two files give the same setting or the same name."
     // Shape

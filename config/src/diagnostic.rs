@@ -57,6 +57,26 @@ impl Diagnostic {
         self.at(document.key_span(node)).path(document.place(node))
     }
 
+    /// Sets place and path by a path as [`Document::path`] writes it. Where nothing is written at the path, the place is the
+    /// nearest value around it.
+    #[must_use]
+    pub fn at_path(self, document: &Document, path: &str) -> Self {
+        let mut written = path;
+        let node = loop {
+            match (document.at(written), written.rfind(['.', '['])) {
+                (Some(node), _) => break node,
+                (None, Some(end)) => written = written.get(..end).unwrap_or(""),
+                (None, None) => break document.root(),
+            }
+        };
+        let span = if written == path {
+            document.span(node)
+        } else {
+            document.key_span(node)
+        };
+        self.at(span).path(path)
+    }
+
     /// Sets the place in the tree.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {

@@ -91,3 +91,13 @@ pub enum Alpn {
     #[serde(rename = "http/1.1")]
     Http11,
 }
+
+impl Alpn {
+    /// The protocol's name in ALPN.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Listeners and the admin listener.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::check::Check;
+use super::names;
+use crate::diagnostic::{Diagnostic, codes};
+use crate::document::NodeId;
+use crate::listener::{Listener, ProxyProtocol};
+
+/// Sockets that one hand-over to a new binary can carry, less the admin listener's and one to spare.
+const MOST: usize = 30;
+
+pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
+    let listeners = &check.config.listeners;
+    let list = check.at(root, "listeners");
+    check.not_empty(
+        root,
+        "listeners",
+        listeners,
+        "add a listener, such as `{ name: http, address: \"0.0.0.0:8080\" }`",
+    );
+    if listeners.len() > MOST {
+        let message = format!(
+            "there are {} listeners; a binary upgrade can hand over {MOST}",
+            listeners.len()
+        );
+        check.report_key(
+            codes::OUT_OF_RANGE,
+            list,
+            message,
+            "serve several hosts on one listener: `sites` tells them apart",
+        );
+    }
+    let mut names = Vec::new();
+    let admin = check.config.admin.address;
+    let written = check.written(root, "admin").map(|node| check.at(node, "address"));
+    let mut sockets = vec![(admin, written)];
+    for (index, listener) in listeners.iter().enumerate() {
+        let node = check.item(list, index);
+        one(check, node, listener);
+        names.push((listener.name.as_str(), check.at(node, "name")));
+        address(check, &mut sockets, listener.address, check.at(node, "address"));
+    }
+    check.distinct("listener", names);
+}
+
+fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
+    names::name(check, check.at(node, "name"), false, &listener.name);
+    if listener.h2c && listener.tls.is_some() {
+        let help = "over TLS, HTTP/2 is agreed on by ALPN; remove `h2c`";
+        check.report_key(
+            codes::CONFLICTING_KEYS,
+            check.at(node, "h2c"),
+            "`h2c` is for listeners without `tls`",
+            help,
+        );
+    }
+    if listener.proxy_protocol != ProxyProtocol::Off && check.config.trusted_proxies.is_empty() {
+        let message = "`proxy_protocol` needs `trusted_proxies`: nobody's header would be believed";
+        let help = "add the load balancers' networks to `trusted_proxies`";
+        check.report_key(codes::CONFLICTING_KEYS, check.at(node, "proxy_protocol"), message, help);
+    }
+    let Some(tls) = &listener.tls else { return };
+    let node = check.at(node, "tls");
+    check.not_empty(node, "certificates", &tls.certificates, "add a certificate and its key");
+    check.not_empty(node, "alpn", &tls.alpn, "add `h2` or `http/1.1`");
+    let alpn = check.at(node, "alpn");
+    let protocols: Vec<_> = tls
+        .alpn
+        .iter()
+        .enumerate()
+        .map(|(i, id)| (id.as_str(), check.item(alpn, i)))
+        .collect();
+    check.distinct("protocol", protocols);
+    let certificates = check.at(node, "certificates");
+    for (index, files) in tls.certificates.iter().enumerate() {
+        let node = check.item(certificates, index);
+        check.file(node, "certificate", Some(&files.certificate));
+        check.file(node, "key", Some(&files.key));
+    }
+}
+
+/// Adds a socket to those known, and reports the one it collides with.
+fn address(check: &mut Check<'_>, known: &mut Vec<(SocketAddr, Option<NodeId>)>, address: SocketAddr, node: NodeId) {
+    if let Some((other, first)) = known.iter().find(|(other, _)| collide(*other, address)) {
+        let message = if *other == address {
+            format!("two sockets would listen on {address}")
+        } else {
+            format!("{address} and {other} collide: one of them takes all addresses")
+        };
+        let diagnostic = Diagnostic::new(codes::ADDRESS_CONFLICT, message).on(check.document, node);
+        check.out.push(match first {
+            Some(first) => diagnostic.related(check.document.span(*first), "the other one"),
+            None => diagnostic.help(format!(
+                "the admin listener is on {other} unless `admin.address` says otherwise"
+            )),
+        });
+    }
+    known.push((address, Some(node)));
+}
+
+/// Port 0 is "any free port" and collides with nothing.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_family = matches!(
+        (a.ip(), b.ip()),
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_))
+    );
+    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && same_family && same_host
+}

@@ -1,0 +1,126 @@
+//! The policy bundle's source and the keys that are trusted.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::check::Check;
+use super::names::{self, Plaintext};
+use crate::diagnostic::codes;
+use crate::document::NodeId;
+use crate::policy::{BundleSource, Policy, PublicKey, Trust};
+use crate::units::{ByteSize, Duration};
+
+pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
+    let Some(policy) = &check.config.policy else { return };
+    let node = check.at(root, "policy");
+    bundle(check, check.at(node, "bundle"), &policy.bundle);
+    trust(check, node, policy);
+    check.file(node, "state_dir", Some(&policy.state_dir));
+    if policy.max_version_jump == Some(0) {
+        let message = "a step of 0 would refuse every new version";
+        check.report(codes::OUT_OF_RANGE, check.at(node, "max_version_jump"), message);
+    }
+    check.within(
+        node,
+        "max_bytes",
+        policy.max_bytes,
+        ByteSize::kib(1)..=ByteSize::mib(1024),
+    );
+}
+
+fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
+    check.file(node, "file", source.file.as_deref());
+    check.file(node, "ca", source.ca.as_deref());
+    match (&source.file, &source.url) {
+        (Some(_), Some(_)) => {
+            let message = "`file` and `url` exclude each other";
+            check.report_key(
+                codes::CONFLICTING_KEYS,
+                check.at(node, "url"),
+                message,
+                "keep the one the bundle comes from",
+            );
+        }
+        (None, None) => {
+            let help = "add `file: PATH` or `url: https://...`";
+            check.report_key(codes::MISSING_KEY, node, "the bundle has no source", help);
+        }
+        (Some(_), None) => {
+            for key in ["poll_interval", "ca"] {
+                if let Some(written) = check.written(node, key) {
+                    let message = format!("`{key}` is for `url`; a file is watched");
+                    check.report_key(codes::CONFLICTING_KEYS, written, message, format!("remove `{key}`"));
+                }
+            }
+        }
+        (None, Some(url)) => names::url(check, check.at(node, "url"), url, Plaintext::OnLoopback),
+    }
+    if let Some(interval) = source.poll_interval {
+        check.within(
+            node,
+            "poll_interval",
+            interval,
+            Duration::from_secs(1)..=super::check::DAY,
+        );
+    }
+}
+
+fn trust(check: &mut Check<'_>, node: NodeId, policy: &Policy) {
+    let Trust {
+        hmac,
+        ed25519,
+        ecdsa_p256,
+    } = &policy.trust;
+    if hmac.is_empty() && ed25519.is_empty() && ecdsa_p256.is_empty() && !policy.insecure_unsigned {
+        let message = "no key is trusted, so that no bundle could be accepted";
+        let help = "add a key to `trust`; `insecure_unsigned: true` accepts bundles that anybody may have written";
+        check.report_key(codes::INSECURE, check.at(node, "trust"), message, help);
+    }
+    let trust = check.at(node, "trust");
+    let mut ids = Vec::new();
+    let list = check.at(trust, "hmac");
+    for (index, key) in hmac.iter().enumerate() {
+        ids.push((key.id.as_str(), check.at(check.item(list, index), "id")));
+    }
+    for (name, keys, length) in [("ed25519", ed25519, 32), ("ecdsa_p256", ecdsa_p256, 65)] {
+        let list = check.at(trust, name);
+        for (index, key) in keys.iter().enumerate() {
+            let node = check.item(list, index);
+            ids.push((key.id.as_str(), check.at(node, "id")));
+            public_key(check, check.at(node, "public_key"), key, length);
+        }
+    }
+    for (id, node) in &ids {
+        if !(1..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_graphic()) {
+            let message = "a key id has 1 to 128 visible ASCII characters";
+            check.report(codes::INVALID_VALUE, *node, message);
+        }
+    }
+    check.distinct("key id", ids);
+}
+
+fn public_key(check: &mut Check<'_>, node: NodeId, key: &PublicKey, length: usize) {
+    let Ok(bytes) = STANDARD.decode(&key.public_key) else {
+        return check.report_with(
+            codes::INVALID_VALUE,
+            node,
+            "the key is not base64",
+            "use the standard alphabet, with padding",
+        );
+    };
+    if bytes.len() != length {
+        let message = format!("the key has {} bytes; {length} are expected", bytes.len());
+        let help = if length == 65 {
+            "write the uncompressed point: 04, x, y"
+        } else {
+            "write the raw key, without DER or PEM around it"
+        };
+        check.report_with(codes::INVALID_VALUE, node, message, help);
+    } else if length == 65 && bytes.first() != Some(&4) {
+        check.report(
+            codes::INVALID_VALUE,
+            node,
+            "an uncompressed point begins with the byte 04",
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Upstreams: servers, health, timeouts, retries, TLS.
+
+use super::check::Check;
+use super::names;
+use crate::diagnostic::codes;
+use crate::document::NodeId;
+use crate::units::Duration;
+use crate::upstream::{Health, Server, Upstream, UpstreamHost, UpstreamProtocol, UpstreamTls};
+
+/// Most servers of one upstream: the ring of consistent hashing has a bound.
+const MOST_SERVERS: usize = 1000;
+
+pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
+    for (name, node) in check.entries(root, "upstreams") {
+        names::name(check, *node, true, name);
+        if let Some(upstream) = check.config.upstreams.get(name.as_ref()) {
+            one(check, *node, upstream);
+        }
+    }
+}
+
+fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
+    servers(check, node, &upstream.servers);
+    if upstream.protocol == UpstreamProtocol::Auto && upstream.tls.is_none() {
+        let help = "add `tls`, or choose `http1` or `http2`";
+        let message = "`protocol: auto` needs `tls`: the protocol is agreed on by ALPN";
+        check.report_with(codes::CONFLICTING_KEYS, check.at(node, "protocol"), message, help);
+    }
+    if let Some(settings) = &upstream.health {
+        health(check, check.at(node, "health"), settings);
+    }
+    let passive = check.at(node, "passive_health");
+    check.within(passive, "failures", upstream.passive_health.failures, 0..=1000);
+    check.timeout(passive, "eject_for", upstream.passive_health.eject_for);
+    let timeouts = check.at(node, "timeouts");
+    check.timeout(timeouts, "connect", upstream.timeouts.connect);
+    check.timeout(timeouts, "read", upstream.timeouts.read);
+    check.timeout(timeouts, "write", upstream.timeouts.write);
+    check.timeout(timeouts, "idle", upstream.timeouts.idle);
+    retry(check, node, upstream);
+    let pool = check.at(node, "pool");
+    check.within(pool, "h2_streams", upstream.pool.h2_streams, 1..=10_000);
+    if let Some(settings) = &upstream.tls {
+        tls(check, check.at(node, "tls"), settings);
+    }
+    if let UpstreamHost::Name(host) = &upstream.host
+        && let Err(why) = names::authority(host)
+    {
+        let node = check.at(check.at(node, "host"), "name");
+        check.report(
+            codes::INVALID_VALUE,
+            node,
+            format!("`{host}` cannot be sent as Host: {why}"),
+        );
+    }
+}
+
+fn servers(check: &mut Check<'_>, upstream: NodeId, servers: &[Server]) {
+    check.not_empty(upstream, "servers", servers, "add a server, such as \"127.0.0.1:9000\"");
+    let list = check.at(upstream, "servers");
+    if servers.len() > MOST_SERVERS {
+        let message = format!("there are {} servers; at most {MOST_SERVERS} fit", servers.len());
+        check.report_key(
+            codes::OUT_OF_RANGE,
+            list,
+            message,
+            "give one host name with many addresses, or split the upstream",
+        );
+    }
+    let mut addresses = Vec::new();
+    for (index, server) in servers.iter().enumerate() {
+        let node = check.item(list, index);
+        let address = check.at(node, "address");
+        if let Err(why) = names::host_and_port(&server.address) {
+            let message = format!("`{}` is not a server: {why}", server.address);
+            check.report_with(
+                codes::INVALID_VALUE,
+                address,
+                message,
+                "write host:port, such as app.internal:8080 or [::1]:8080",
+            );
+        }
+        check.within(node, "weight", server.weight, 1..=1000);
+        addresses.push((server.address.to_ascii_lowercase(), address));
+    }
+    check.distinct("server", addresses);
+    if !servers.is_empty() && servers.iter().all(|server| server.backup) {
+        let message = "every server is a backup: there is none that it backs up";
+        check.report_key(
+            codes::CONFLICTING_KEYS,
+            list,
+            message,
+            "remove `backup` from at least one server",
+        );
+    }
+}
+
+fn health(check: &mut Check<'_>, node: NodeId, health: &Health) {
+    let visible = |b: u8| b.is_ascii_graphic();
+    if !health.path.starts_with('/') || !health.path.bytes().all(visible) || health.path.contains('#') {
+        let help = "write a path and, where needed, a query: /healthz?ready=1";
+        check.report_with(
+            codes::INVALID_PATH,
+            check.at(node, "path"),
+            "this is not a path that can be asked for",
+            help,
+        );
+    }
+    if let Some(Err(why)) = health.host.as_deref().map(names::authority) {
+        check.report(
+            codes::INVALID_VALUE,
+            check.at(node, "host"),
+            format!("this cannot be sent as Host: {why}"),
+        );
+    }
+    check.within(
+        node,
+        "interval",
+        health.interval,
+        Duration::from_millis(100)..=super::check::DAY,
+    );
+    check.timeout(node, "timeout", health.timeout);
+    check.within(node, "unhealthy_after", health.unhealthy_after, 1..=1000);
+    check.within(node, "healthy_after", health.healthy_after, 1..=1000);
+    check.not_empty(
+        node,
+        "statuses",
+        &health.statuses,
+        "add the statuses that count as healthy, such as 200",
+    );
+    let list = check.at(node, "statuses");
+    for (index, status) in health.statuses.iter().enumerate() {
+        if !(200..=599).contains(status) {
+            check.report(
+                codes::OUT_OF_RANGE,
+                check.item(list, index),
+                "a final status is 200 to 599",
+            );
+        }
+    }
+}
+
+fn retry(check: &mut Check<'_>, upstream: NodeId, written: &Upstream) {
+    let node = check.at(upstream, "retry");
+    check.within(node, "attempts", written.retry.attempts, 1..=10);
+    let on = check.at(node, "on");
+    let mut seen = Vec::new();
+    for (index, failure) in written.retry.on.iter().enumerate() {
+        if seen.contains(failure) {
+            check.report(
+                codes::DUPLICATE_NAME,
+                check.item(on, index),
+                "this failure is listed twice",
+            );
+        }
+        seen.push(*failure);
+    }
+    if written.retry.on.is_empty() && written.retry.attempts > 1 && check.written(node, "attempts").is_some() {
+        let help = "list failures, such as `connect_error`, or set `attempts: 1`";
+        check.report_key(
+            codes::CONFLICTING_KEYS,
+            on,
+            "`attempts` has no effect without a failure in `on`",
+            help,
+        );
+    }
+}
+
+fn tls(check: &mut Check<'_>, node: NodeId, tls: &UpstreamTls) {
+    if let Err(why) = names::is_host(&tls.server_name) {
+        let message = format!("`{}` cannot be a server name: {why}", tls.server_name);
+        check.report(codes::INVALID_VALUE, check.at(node, "server_name"), message);
+    }
+    check.file(node, "ca", tls.ca.as_deref());
+    check.file(node, "certificate", tls.certificate.as_deref());
+    check.file(node, "key", tls.key.as_deref());
+    check.together(
+        node,
+        ("certificate", tls.certificate.is_some()),
+        ("key", tls.key.is_some()),
+    );
+}
