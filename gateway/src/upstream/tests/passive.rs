@@ -1,5 +1,7 @@
 //! Ejection: after failures in a row, for a time, and never the last one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::Outcome;
 use super::*;
 
@@ -86,6 +88,45 @@ fn the_last_one_is_never_ejected() {
         [true, false],
         "with another one back, its row counts"
     );
+}
+
+// Each thread fails one of two servers at the same moment, again and again: only one of them may be ejected.
+#[test]
+fn two_threads_cannot_eject_the_last_two() {
+    const ROUNDS: usize = 3_000;
+    let clock = Clock::manual();
+    let shape = json!({ "servers": servers(&[1, 1]), "passive_health": { "failures": 1, "eject_for": "10s" } });
+    let upstream = only(&try_compile(json!({ "app": shape }), &nothing(clock.clone())).unwrap());
+    let (start, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let meet = |round: usize| {
+        start.fetch_add(1, Ordering::SeqCst);
+        while start.load(Ordering::SeqCst) < round * 2 {
+            std::hint::spin_loop();
+        }
+    };
+    std::thread::scope(|scope| {
+        for place in [0, 1] {
+            let (upstream, clock, meet, lost) = (&upstream, &clock, &meet, &lost);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    meet(round * 3 + 1);
+                    let selected = upstream
+                        .select(Choice {
+                            hash: None,
+                            tried: &[1 - place],
+                        })
+                        .unwrap();
+                    meet(round * 3 + 2);
+                    selected.report(Outcome::Reset);
+                    meet(round * 3 + 3);
+                    // Not asserted here: the other thread would wait for ever.
+                    lost.fetch_add(usize::from(!available(upstream).contains(&true)), Ordering::SeqCst);
+                    clock.advance(Duration::from_secs(10));
+                }
+            });
+        }
+    });
+    assert_eq!(lost.into_inner(), 0, "rounds after which none was left");
 }
 
 #[test]
