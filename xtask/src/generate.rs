@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
+use portcullis_config::schema;
+use portcullis_filters::registry::{FILTERS, UNKNOWN_FILTER};
 
 use crate::tree::{Finding, Tree};
 
@@ -16,7 +18,8 @@ struct Generated {
 
 /// Every generated file.
 fn all() -> Result<Vec<Generated>> {
-    let schema = serde_json::to_string_pretty(&portcullis_config::schema::schema(&[]))?;
+    let filters: Vec<_> = FILTERS.iter().map(|filter| (filter.kind, filter.schema())).collect();
+    let schema = serde_json::to_string_pretty(&schema::schema(&filters))?;
     Ok(vec![
         Generated {
             path: "docs/config-schema.json",
@@ -24,7 +27,7 @@ fn all() -> Result<Vec<Generated>> {
         },
         Generated {
             path: "docs/errors.md",
-            text: errors(portcullis_config::codes::CODES),
+            text: errors(&codes()),
         },
     ])
 }
@@ -45,9 +48,23 @@ fn errors(codes: &[(&str, &str)]) -> String {
     page
 }
 
-/// Every key of the configuration, dotted.
+/// The codes of the configuration's language, and what only the crate of the filters can find.
+fn codes() -> Vec<(&'static str, &'static str)> {
+    let unknown = (UNKNOWN_FILTER, "A link of a chain names a filter that does not exist.");
+    portcullis_config::codes::CODES
+        .iter()
+        .copied()
+        .chain([unknown])
+        .collect()
+}
+
+/// Every key of the configuration, dotted. Those of filters stand under `filters.KIND`.
 pub(crate) fn keys() -> BTreeSet<String> {
-    portcullis_config::schema::keys().into_iter().collect()
+    let of_filters = FILTERS.iter().flat_map(|filter| {
+        let keys = schema::keys_of(&filter.schema().to_value());
+        keys.into_iter().map(|key| format!("filters.{}.{key}", filter.kind))
+    });
+    schema::keys().into_iter().chain(of_filters).collect()
 }
 
 /// Writes the files that differ and gives their paths.

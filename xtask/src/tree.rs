@@ -63,6 +63,12 @@ impl Tree {
         self.files.iter().any(|file| file.starts_with(&prefix))
     }
 
+    /// The text of a file that may hold anything; what is no UTF-8 is replaced.
+    pub(crate) fn read_lossy(&self, path: &str) -> Result<String> {
+        let bytes = std::fs::read(self.root.join(path)).with_context(|| format!("cannot read {path}"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// The text of a file.
     pub(crate) fn read(&self, path: &str) -> Result<String> {
         std::fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read {path}"))

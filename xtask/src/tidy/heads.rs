@@ -12,6 +12,10 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for path in tree.ending(".rs") {
         let text = tree.read(path)?;
+        // A filter's page is its documentation.
+        if text.starts_with("#![doc = include_str!(\"README.md\")]") {
+            continue;
+        }
         let head: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).collect();
         let words = head.iter().flat_map(|line| line.split_whitespace()).count();
         if head.is_empty() {

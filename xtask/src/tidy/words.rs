@@ -56,7 +56,7 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
         .files()
         .filter(|path| TEXTS.iter().any(|suffix| path.ends_with(suffix)))
     {
-        phrases(path, &tree.read(path)?, &mut findings);
+        phrases(path, &tree.read_lossy(path)?, &mut findings);
     }
     Ok(findings)
 }
