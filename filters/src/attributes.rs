@@ -11,6 +11,7 @@ use portcullis_bundles::attributes::Attributes;
 use portcullis_config::key::{IpAttribute, Key, UaAttribute};
 
 use crate::agents;
+use crate::buckets::KeyHasher;
 use crate::claims::NotScalar;
 use crate::request::{Request, TooManyParameters};
 
@@ -40,6 +41,24 @@ pub fn text<'r>(request: &'r Request<'_>, key: &Key) -> Result<Option<Cow<'r, st
         Key::Ua(attribute) => Ok(agent(request, *attribute).map(Cow::Borrowed)),
     }
 }
+
+/// Adds the value of a key to those that a request is counted by. False: it is missing, and nothing was added.
+///
+/// An IPv6 address counts as its /64: a client has all of that to itself. Nothing is allocated for an address.
+pub fn count_by(request: &Request<'_>, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+    if *key == Key::Ip(IpAttribute::Address) {
+        hasher.add_address(request.head.client.address);
+        return Ok(true);
+    }
+    let value = text(request, key)?;
+    if let Some(value) = &value {
+        hasher.add(Some(value));
+    }
+    Ok(value.is_some())
+}
+
+/// The code of the diagnostic for a key that can have no value in this version.
+pub const UNSUPPORTED_KEY: &str = "unsupported-key";
 
 /// Why a key can have no value in this version. A limit that could never apply is refused when it is loaded.
 pub fn unsupported(key: &Key) -> Option<&'static str> {

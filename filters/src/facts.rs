@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::record::Decision;
 
@@ -62,6 +63,21 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// What a bucket answered, under the name of its limit.
+    pub fn of(name: &Arc<str>, taken: &Taken, params: &Params) -> Self {
+        Self {
+            name: Arc::clone(name),
+            limit: taken.limit,
+            remaining: taken.remaining,
+            reset: if taken.allowed {
+                taken.full_after
+            } else {
+                taken.retry_after
+            },
+            window: params.window(),
+        }
+    }
+
     fn tightness(&self) -> (u64, u64) {
         let share = self
             .remaining

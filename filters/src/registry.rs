@@ -8,10 +8,11 @@ use schemars::Schema;
 
 use crate::filter::{Filter, Phases};
 use crate::link::ErasedFilter;
+use crate::rate_limit::RateLimit;
 use crate::zones::BuildEnv;
 
 /// Every built-in filter.
-pub const FILTERS: &[FilterDef] = &[];
+pub const FILTERS: &[FilterDef] = &[FilterDef::of::<RateLimit>()];
 
 /// The code of the diagnostic for a filter that does not exist.
 pub const UNKNOWN_FILTER: &str = "unknown-filter";

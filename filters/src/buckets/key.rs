@@ -2,6 +2,7 @@
 //! meet in one bucket, and no value can run into the next.
 
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -33,6 +34,16 @@ impl KeyHasher {
         Self { hasher, shared }
     }
 
+    /// For a limit that has a number of its own, such as a bundle's rule.
+    pub fn of(secret: &[u8; 16], identity: u128, shadow: bool) -> Self {
+        let mut hasher = SipHasher24::new_with_key(secret);
+        hasher.write_u64(u64::MAX);
+        hasher.write_u128(identity);
+        hasher.write_u8(u8::from(shadow));
+        let shared = hasher.finish128().as_u128();
+        Self { hasher, shared }
+    }
+
     /// Adds a value of the request; `None` is a value of its own, unlike every text.
     pub fn add(&mut self, value: Option<&str>) {
         match value {
@@ -41,6 +52,20 @@ impl KeyHasher {
                 write(&mut self.hasher, text);
             }
             None => self.hasher.write_u8(0),
+        }
+    }
+
+    /// Adds an address as a value: an IPv4 address, or the /64 of an IPv6 address.
+    pub fn add_address(&mut self, address: IpAddr) {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                self.hasher.write_u8(3);
+                self.hasher.write(&address.octets());
+            }
+            IpAddr::V6(address) => {
+                self.hasher.write_u8(4);
+                self.hasher.write(&(address.to_bits() >> 64).to_be_bytes());
+            }
         }
     }
 

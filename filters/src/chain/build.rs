@@ -104,7 +104,7 @@ impl Assembly {
             Ok(filter) => filter,
             Err(diagnostic) => return out.push(diagnostic),
         };
-        let mut env = env.of_link(scope, name, document, spec.settings);
+        let mut env = env.of_link(scope, name, document, spec);
         let built = filter.build(document, spec, &mut env, out);
         let stats = match env.zones.open(&env.own_zone(), &OneShape) {
             Ok(stats) => stats,

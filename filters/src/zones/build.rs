@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::document::{Document, NodeId};
 use portcullis_config::identity::Issuer;
+use portcullis_config::site::{self, Mode};
 
 use super::{Entropy, Id, MAX_UNUSED, Zone, ZoneState, Zones};
 
@@ -153,6 +154,10 @@ pub struct BuildEnv<'a> {
     pub scope: &'a str,
     /// The link's name; with the scope it is unique in a configuration.
     pub link: &'a str,
+    /// Whether the link's verdicts count. Only for filters that keep what a shadow link counts apart.
+    pub mode: Mode,
+    /// Whether the configuration has a `policy`.
+    pub policy: bool,
     site: Option<(&'a str, usize)>,
     settings: Option<(&'a Document, NodeId)>,
 }
@@ -165,6 +170,8 @@ impl<'a> BuildEnv<'a> {
             issuers,
             scope,
             link: "",
+            mode: Mode::Enforce,
+            policy: true,
             site: None,
             settings: None,
         }
@@ -178,6 +185,13 @@ impl<'a> BuildEnv<'a> {
         self
     }
 
+    /// Says whether the configuration has a `policy`. Without one, no link may ask for it.
+    #[must_use]
+    pub fn with_policy(mut self, configured: bool) -> Self {
+        self.policy = configured;
+        self
+    }
+
     /// The scope of the link at a place of a chain.
     pub(crate) fn scope_of(&self, place: usize) -> &'a str {
         self.site
@@ -185,21 +199,23 @@ impl<'a> BuildEnv<'a> {
             .map_or(self.scope, |(name, _)| name)
     }
 
-    /// The same for a link whose keys stand at `settings`.
+    /// The same for a link.
     pub(crate) fn of_link<'b>(
         &'b mut self,
         scope: &'b str,
         link: &'b str,
         document: &'b Document,
-        settings: NodeId,
+        spec: &site::Link,
     ) -> BuildEnv<'b> {
         BuildEnv {
             zones: self.zones,
             issuers: self.issuers,
             scope,
             link,
+            mode: spec.mode,
+            policy: self.policy,
             site: None,
-            settings: Some((document, settings)),
+            settings: Some((document, spec.settings)),
         }
     }
 
