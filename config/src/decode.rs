@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::de::DeserializeOwned;
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, closest};
 use crate::document::{Document, NodeId};
 
 use error::{Error, Reason};
@@ -58,6 +58,16 @@ pub fn decode_with<T: DeserializeOwned>(
     rules: Rules<'_>,
     out: &mut Diagnostics,
 ) -> Option<T> {
+    decode_or_trouble(document, node, rules, out).ok()
+}
+
+/// As [`decode_with`]. In place of a value, it gives the nodes that something is wrong with.
+pub(crate) fn decode_or_trouble<T: DeserializeOwned>(
+    document: &Document,
+    node: NodeId,
+    rules: Rules<'_>,
+    out: &mut Diagnostics,
+) -> Result<T, Vec<NodeId>> {
     /// Every round hides one more place, and no more than [`Diagnostics::MOST`] are reported.
     const ROUNDS: usize = 4 * Diagnostics::MOST;
     let run = Run {
@@ -71,16 +81,17 @@ pub fn decode_with<T: DeserializeOwned>(
         let mut state = run.state.borrow_mut();
         state.move_to(out);
         let error = match result {
-            Ok(value) => return (!state.failed).then_some(value),
+            Ok(value) if !state.failed => return Ok(value),
+            Ok(_) => break,
             Err(error) => error,
         };
         state.failed = true;
         let progress = state.learn(&run, &error, out);
         if !progress || out.is_full() {
-            return None;
+            break;
         }
     }
-    None
+    Err(run.state.into_inner().trouble())
 }
 
 /// One decoding with all its rounds.
@@ -114,6 +125,14 @@ impl State {
         out.append(std::mem::take(&mut self.found));
     }
 
+    fn trouble(self) -> Vec<NodeId> {
+        self.hidden
+            .into_iter()
+            .chain(self.provided.into_keys())
+            .chain(self.unknown)
+            .collect()
+    }
+
     /// Reports an error unless it only follows from an earlier one, and hides its cause. False: nothing is left to hide.
     fn learn(&mut self, run: &Run<'_>, error: &Error, out: &mut Diagnostics) -> bool {
         let node = error.node().unwrap_or(run.root);
@@ -128,6 +147,10 @@ impl State {
                 return true;
             }
             return self.hide(run, node);
+        }
+        if let (Reason::UnknownKey { key, known }, Some(map)) = (error.reason(), run.document.parent(node)) {
+            self.misspelt
+                .extend(closest(key, known.iter().copied()).map(|meant| (map, meant)));
         }
         if !error.follows() && !self.has_stand_in(run, node) {
             out.push(error.diagnostic(run.document, node));

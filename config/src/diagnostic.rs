@@ -129,6 +129,11 @@ impl Diagnostics {
         }
     }
 
+    /// Keeps those that a condition holds for.
+    pub(crate) fn retain(&mut self, condition: impl FnMut(&Diagnostic) -> bool) {
+        self.list.retain(condition);
+    }
+
     /// Marks text that excerpts must not show.
     pub fn hide(&mut self, secret: Span) {
         if !self.secrets.contains(&secret) {
@@ -205,7 +210,8 @@ impl Extend<Diagnostic> for Diagnostics {
 /// The candidate that `word` was most likely meant to be.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let allowed = if length < 3 { 0 } else { (length / 3).max(1) };
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let plain = candidate.to_ascii_lowercase().replace('-', "_");

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::decode::decode;
+use crate::decode::{Rules, decode_or_trouble};
 use crate::diagnostic::{Diagnostic, Diagnostics, codes};
 use crate::document::{Document, MAX_YAML_BYTES};
 use crate::gateway::Config;
@@ -137,10 +137,25 @@ impl Reading {
         self.read.push(main);
         let mut document = Document::parse_yaml_into(&self.sources, main, &mut self.out)?;
         let whole = include::merge(self, &mut document, folder);
-        let config: Option<Config> = decode(&document, document.root(), &[], &mut self.out);
-        let config = config.filter(|_| whole)?;
-        validate::validate(&config, &document, &mut self.out);
-        Some((config, document))
+        let root = document.root();
+        let mut shape = Diagnostics::default();
+        let decoded = decode_or_trouble::<Config>(&document, root, Rules::default(), &mut shape);
+        if !whole {
+            // What the top level lacks may stand in the file that could not be read.
+            shape.retain(|diagnostic| diagnostic.code != codes::MISSING_KEY || !diagnostic.path.is_empty());
+        }
+        self.out.append(shape);
+        match decoded {
+            Ok(config) if whole => {
+                validate::validate(&config, &document, &mut self.out);
+                Some((config, document))
+            }
+            Err(trouble) if whole => {
+                validate::validate_rest(&document, &trouble, &mut self.out);
+                None
+            }
+            _ => None,
+        }
     }
 }
 

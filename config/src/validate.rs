@@ -6,21 +6,42 @@ mod identity;
 mod limits;
 mod listeners;
 mod names;
+mod part;
 mod policy;
 mod routes;
 mod sites;
 mod upstreams;
 
 use crate::diagnostic::Diagnostics;
-use crate::document::Document;
+use crate::document::{Document, NodeId};
 use crate::gateway::Config;
 
 use check::Check;
 
 /// Checks a configuration against the document it was decoded from. What is wrong is added to `out`.
 pub fn validate(config: &Config, document: &Document, out: &mut Diagnostics) {
-    let mut check = Check { config, document, out };
-    let root = document.root();
+    run(Check {
+        config,
+        document,
+        original: document,
+        out,
+    });
+}
+
+/// Checks what can be checked of a document with errors of shape: the parts that have none.
+pub(crate) fn validate_rest(document: &Document, trouble: &[NodeId], out: &mut Diagnostics) {
+    if let Some((config, rest)) = part::without(document, trouble) {
+        run(Check {
+            config: &config,
+            document: &rest,
+            original: document,
+            out,
+        });
+    }
+}
+
+fn run(mut check: Check<'_>) {
+    let root = check.document.root();
     listeners::check(&mut check, root);
     upstreams::check(&mut check, root);
     identity::check(&mut check, root);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Expected, Unexpected};
 
-use crate::diagnostic::{Diagnostic, codes, suggest};
+use crate::diagnostic::{Diagnostic, closest, codes, suggest};
 use crate::document::{Document, Kind, NodeId};
 
 /// Why a value cannot be decoded.
@@ -110,13 +110,12 @@ impl Error {
                 Diagnostic::new(codes::UNKNOWN_KEY, format!("unknown key `{key}`")).help(suggest_static(key, known))
             }
             Reason::UnknownVariant { word, known } => {
-                let diagnostic = Diagnostic::new(codes::UNKNOWN_VARIANT, format!("unknown value `{word}`"));
-                diagnostic.help(suggest_static(word, known))
+                Diagnostic::new(codes::UNKNOWN_VARIANT, format!("unknown value `{word}`")).help(variants(word, known))
             }
             Reason::OutOfRange(message) => Diagnostic::new(codes::OUT_OF_RANGE, message),
             Reason::LiteralSecret => Diagnostic::new(
                 codes::LITERAL_SECRET,
-                "a secret is never written into the file, only where it is found",
+                "a secret must not be written into the configuration",
             )
             .help("write `env:NAME` for an environment variable or `file:PATH` for a file"),
             Reason::Custom(text) => match text.split_once('\n') {
@@ -139,6 +138,15 @@ impl Error {
 
 fn suggest_static(word: &str, known: &'static [&'static str]) -> String {
     suggest(word, known.iter().copied())
+}
+
+/// There are few, so all of them are shown.
+fn variants(word: &str, known: &'static [&'static str]) -> String {
+    let all: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+    match closest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? known here: {}", all.join(", ")),
+        None => format!("known here: {}", all.join(", ")),
+    }
 }
 
 fn help_for_null(document: &Document, node: NodeId) -> Option<String> {

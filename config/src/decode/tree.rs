@@ -57,7 +57,8 @@ impl<'r, 'd> Tree<'r, 'd> {
         let value = match *value {
             NumberValue::Unsigned(value) => i128::from(value),
             NumberValue::Signed(value) => i128::from(value),
-            NumberValue::Float(float) if float.fract() == 0.0 => i128::MAX,
+            // Too many digits for a machine integer.
+            NumberValue::Float(_) if text.bytes().all(|b| b.is_ascii_digit()) => i128::MAX,
             NumberValue::Float(_) => return self.wrong("a whole number"),
         };
         let fits = (least..=most)
@@ -100,6 +101,7 @@ impl<'r, 'd> Tree<'r, 'd> {
         let entries = match self.kind() {
             Kind::Map(entries) => entries.as_slice(),
             Kind::Null if name == Link::MAGIC => &[],
+            _ if name == Link::MAGIC => return self.wrong("the settings of a filter: a map"),
             _ => return self.wrong(expected_map(fields)),
         };
         let at_root = self.node == self.run.root;

@@ -196,8 +196,9 @@ fn clean(text: &str) -> String {
 }
 
 fn is_plain(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns
+    // Turns the reading direction, or has no width.
+    let hides = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    !c.is_control() && !hides
 }
 
 pub(super) fn json(all: &Diagnostics, sources: &SourceMap) -> Value {

@@ -53,6 +53,16 @@ impl Document {
         }
     }
 
+    /// Takes a value out of the list or map that holds it.
+    pub(crate) fn remove(&mut self, node: NodeId) {
+        let Some(parent) = self.parent(node) else { return };
+        match self.kind_mut(parent) {
+            Some(Kind::List(items)) => items.retain(|item| *item != node),
+            Some(Kind::Map(entries)) => entries.retain(|(_, value)| *value != node),
+            _ => {}
+        }
+    }
+
     fn kind_mut(&mut self, node: NodeId) -> Option<&mut Kind> {
         self.nodes.get_mut(node.0 as usize).map(|node| &mut node.kind)
     }

@@ -14,6 +14,9 @@ pub(super) fn parse(sources: &SourceMap, file: FileId, max_nodes: usize, out: &m
         offset: 0,
         builder,
     };
+    if text.starts_with('\u{feff}') {
+        return reader.wrong("the text begins with a byte order mark");
+    }
     reader.space();
     reader.value()?;
     // Lists and maps are read in one loop instead of by recursion: `builder` keeps those that are open.

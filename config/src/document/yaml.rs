@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag, options};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag, options};
 
 use super::build::Builder;
 use super::{Document, Format, Kind, MAX_ALIASED, MAX_NODES, MAX_YAML_BYTES, NodeId, scalar};
@@ -178,7 +178,8 @@ impl Reader<'_> {
             .map_or(0, char::len_utf8);
         let span = Span::new(self.file, offset, offset + width);
         let mut diagnostic = Diagnostic::new(codes::YAML_SYNTAX, error.info()).at(span);
-        if text.get(offset..).is_some_and(|rest| rest.starts_with('\t')) {
+        let tab = ErrorKind::TabNotAllowed == *error.kind() || ErrorKind::TabInBlockIndentation == *error.kind();
+        if tab || ErrorKind::TabInIndentation == *error.kind() {
             diagnostic = diagnostic.help("indent with spaces");
         }
         self.builder.out.push(diagnostic);

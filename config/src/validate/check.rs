@@ -16,7 +16,10 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Check<'a> {
     pub(super) config: &'a Config,
+    /// What `config` was decoded from.
     pub(super) document: &'a Document,
+    /// The whole document: the same, unless parts with errors were left out.
+    pub(super) original: &'a Document,
     pub(super) out: &'a mut Diagnostics,
 }
 
@@ -43,9 +46,40 @@ impl<'a> Check<'a> {
             .map_or(&[], |map| self.document.entries(map))
     }
 
+    /// Whether nothing was left out of the list or map at a key. What is missing from one that is not whole may be there.
+    pub(super) fn is_whole(&self, map: NodeId, key: &str) -> bool {
+        let children = |document: &Document| {
+            let node = document.get(map, key);
+            node.map(|node| document.items(node).len() + document.entries(node).len())
+        };
+        children(self.document) == children(self.original)
+    }
+
+    /// Whether the names at a top-level key are all known: nothing at the top level that could be it was left out.
+    fn has_all_names(&self, key: &str) -> bool {
+        let root = self.document.root();
+        let written = self.original.get(root, key).is_some();
+        written || self.document.entries(root).len() == self.original.entries(root).len()
+    }
+
+    /// The names of the upstreams, those with errors included.
+    pub(super) fn upstream_names(&self) -> Option<Vec<&'a str>> {
+        let map = self.original.get(self.original.root(), "upstreams");
+        let entries = map.map(|map| self.original.entries(map)).unwrap_or_default();
+        self.has_all_names("upstreams")
+            .then(|| entries.iter().map(|(name, _)| name.as_ref()).collect())
+    }
+
+    /// The names of the listeners, those with errors included; `None` when one of them has lost its name.
+    pub(super) fn listener_names(&self) -> Option<Vec<&'a str>> {
+        let list = self.original.get(self.original.root(), "listeners")?;
+        let name = |item: &NodeId| self.original.string(self.original.get(*item, "name")?);
+        self.original.items(list).iter().map(name).collect()
+    }
+
     /// Reports a value.
     pub(super) fn report(&mut self, code: &'static str, node: NodeId, message: impl Into<String>) {
-        self.out.push(Diagnostic::new(code, message).on(self.document, node));
+        self.out.push(Diagnostic::new(code, message).on(self.original, node));
     }
 
     /// Reports a value, and says what to do.
@@ -57,7 +91,7 @@ impl<'a> Check<'a> {
         help: impl Into<String>,
     ) {
         self.out
-            .push(Diagnostic::new(code, message).on(self.document, node).help(help));
+            .push(Diagnostic::new(code, message).on(self.original, node).help(help));
     }
 
     /// Reports a key, or the map it would be in.
@@ -69,7 +103,7 @@ impl<'a> Check<'a> {
         help: impl Into<String>,
     ) {
         self.out
-            .push(Diagnostic::new(code, message).on_key(self.document, node).help(help));
+            .push(Diagnostic::new(code, message).on_key(self.original, node).help(help));
     }
 
     /// A value that is written must lie in a range. Defaults always do.
@@ -94,7 +128,7 @@ impl<'a> Check<'a> {
 
     /// A list that must hold something.
     pub(super) fn not_empty<T>(&mut self, map: NodeId, key: &str, list: &[T], help: &str) {
-        if list.is_empty() {
+        if list.is_empty() && self.is_whole(map, key) {
             self.report_key(
                 codes::OUT_OF_RANGE,
                 self.at(map, key),
@@ -132,7 +166,7 @@ impl<'a> Check<'a> {
         for (value, node) in values {
             if let Some(earlier) = first.get(&value) {
                 let message = format!("the {what} `{value}` is given twice");
-                let diagnostic = Diagnostic::new(codes::DUPLICATE_NAME, message).on(self.document, node);
+                let diagnostic = Diagnostic::new(codes::DUPLICATE_NAME, message).on(self.original, node);
                 self.out
                     .push(diagnostic.related(self.document.span(*earlier), "first given here"));
             } else {

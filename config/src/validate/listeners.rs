@@ -35,7 +35,10 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let mut names = Vec::new();
     let admin = check.config.admin.address;
     let written = check.written(root, "admin").map(|node| check.at(node, "address"));
-    let mut sockets = vec![(admin, written)];
+    let mut sockets = Vec::new();
+    if check.is_whole(root, "admin") {
+        sockets.push((admin, written));
+    }
     for (index, listener) in listeners.iter().enumerate() {
         let node = check.item(list, index);
         one(check, node, listener);
@@ -56,7 +59,7 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
             help,
         );
     }
-    if listener.proxy_protocol != ProxyProtocol::Off && check.config.trusted_proxies.is_empty() {
+    if listener.proxy_protocol != ProxyProtocol::Off && nobody_is_trusted(check) {
         let message = "`proxy_protocol` needs `trusted_proxies`: nobody's header would be believed";
         let help = "add the load balancers' networks to `trusted_proxies`";
         check.report_key(codes::CONFLICTING_KEYS, check.at(node, "proxy_protocol"), message, help);
@@ -81,6 +84,11 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
     }
 }
 
+fn nobody_is_trusted(check: &Check<'_>) -> bool {
+    let root = check.document.root();
+    check.config.trusted_proxies.is_empty() && check.is_whole(root, "trusted_proxies")
+}
+
 /// Adds a socket to those known, and reports the one it collides with.
 fn address(check: &mut Check<'_>, known: &mut Vec<(SocketAddr, Option<NodeId>)>, address: SocketAddr, node: NodeId) {
     if let Some((other, first)) = known.iter().find(|(other, _)| collide(*other, address)) {
@@ -89,7 +97,7 @@ fn address(check: &mut Check<'_>, known: &mut Vec<(SocketAddr, Option<NodeId>)>,
         } else {
             format!("{address} and {other} collide: one of them takes all addresses")
         };
-        let diagnostic = Diagnostic::new(codes::ADDRESS_CONFLICT, message).on(check.document, node);
+        let diagnostic = Diagnostic::new(codes::ADDRESS_CONFLICT, message).on(check.original, node);
         check.out.push(match first {
             Some(first) => diagnostic.related(check.document.span(*first), "the other one"),
             None => diagnostic.help(format!(

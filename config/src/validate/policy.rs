@@ -71,12 +71,16 @@ fn trust(check: &mut Check<'_>, node: NodeId, policy: &Policy) {
         ed25519,
         ecdsa_p256,
     } = &policy.trust;
-    if hmac.is_empty() && ed25519.is_empty() && ecdsa_p256.is_empty() && !policy.insecure_unsigned {
+    let trust = check.at(node, "trust");
+    let none = hmac.is_empty() && ed25519.is_empty() && ecdsa_p256.is_empty();
+    let whole = ["hmac", "ed25519", "ecdsa_p256"]
+        .iter()
+        .all(|list| check.is_whole(trust, list));
+    if none && whole && !policy.insecure_unsigned {
         let message = "no key is trusted, so that no bundle could be accepted";
         let help = "add a key to `trust`; `insecure_unsigned: true` accepts bundles that anybody may have written";
-        check.report_key(codes::INSECURE, check.at(node, "trust"), message, help);
+        check.report_key(codes::INSECURE, trust, message, help);
     }
-    let trust = check.at(node, "trust");
     let mut ids = Vec::new();
     let list = check.at(trust, "hmac");
     for (index, key) in hmac.iter().enumerate() {

@@ -50,7 +50,7 @@ pub(super) fn check(check: &mut Check<'_>, list: NodeId, routes: &[Route]) {
         let taken = places.entry(place(&route.matches)).or_default();
         if let Some(by) = taken.by(methods) {
             let message = "the route is never chosen: routes before it take every request that it matches";
-            let mut diagnostic = Diagnostic::new(codes::UNREACHABLE_ROUTE, message).on_key(check.document, node);
+            let mut diagnostic = Diagnostic::new(codes::UNREACHABLE_ROUTE, message).on_key(check.original, node);
             for earlier in by.into_iter().take(3) {
                 diagnostic = diagnostic.related(check.document.span(earlier), "taken by this one");
             }

@@ -49,19 +49,14 @@ fn one(check: &mut Check<'_>, node: NodeId, site: &Site) {
             "name a listener, or remove the key to serve the site on all of them",
         );
         let list = check.at(node, "listeners");
-        let known: Vec<_> = check
-            .config
-            .listeners
-            .iter()
-            .map(|listener| listener.name.as_str())
-            .collect();
+        let known = check.listener_names();
         let items: Vec<_> = listeners
             .iter()
             .enumerate()
             .map(|(i, name)| (name.as_str(), check.item(list, i)))
             .collect();
         for (name, node) in &items {
-            if !known.contains(name) {
+            if let Some(known) = known.as_ref().filter(|known| !known.contains(name)) {
                 let help = suggest(name, known.iter().copied());
                 check.report_with(
                     codes::UNKNOWN_REFERENCE,
@@ -105,7 +100,7 @@ fn hosts(check: &mut Check<'_>, list: NodeId, sites: &[Site]) {
             }
             if let Some((listener, earlier)) = first {
                 let message = format!("the host `{host}` is claimed twice on the listener `{listener}`");
-                let diagnostic = Diagnostic::new(codes::SHADOWED_HOST, message).on(check.document, node);
+                let diagnostic = Diagnostic::new(codes::SHADOWED_HOST, message).on(check.original, node);
                 let diagnostic =
                     diagnostic.help("put all routes of a host into one site, or part the sites by `listeners`");
                 check
@@ -225,8 +220,10 @@ fn normal_path(check: &mut Check<'_>, node: NodeId, written: &str) {
 }
 
 fn proxy(check: &mut Check<'_>, node: NodeId, proxy: &Proxy, matches: &Match) {
-    if !check.config.upstreams.contains_key(&proxy.upstream) {
-        let help = suggest(&proxy.upstream, check.config.upstreams.keys().map(String::as_str));
+    let unknown = !check.config.upstreams.contains_key(&proxy.upstream);
+    let known = if unknown { check.upstream_names() } else { None };
+    if let Some(known) = known.filter(|known| !known.contains(&proxy.upstream.as_str())) {
+        let help = suggest(&proxy.upstream, known.iter().copied());
         let message = format!("there is no upstream `{}`", proxy.upstream);
         check.report_with(codes::UNKNOWN_REFERENCE, check.at(node, "upstream"), message, help);
     }

@@ -84,7 +84,8 @@ fn servers(check: &mut Check<'_>, upstream: NodeId, servers: &[Server]) {
         addresses.push((server.address.to_ascii_lowercase(), address));
     }
     check.distinct("server", addresses);
-    if !servers.is_empty() && servers.iter().all(|server| server.backup) {
+    let all_backup = !servers.is_empty() && servers.iter().all(|server| server.backup);
+    if all_backup && check.is_whole(upstream, "servers") {
         let message = "every server is a backup: there is none that it backs up";
         check.report_key(
             codes::CONFLICTING_KEYS,
