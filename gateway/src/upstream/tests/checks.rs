@@ -174,3 +174,31 @@ async fn without_checks_an_old_verdict_is_forgotten() {
     let (upstream, _tasks, _stop) = watch(second);
     eventually("forgotten", || verdict(&upstream, 0) == Verdict::Unknown).await;
 }
+
+#[tokio::test]
+async fn rows_are_as_long_as_configured() {
+    let origin = Origin::start().await;
+    let mut health = quick_health();
+    (health["unhealthy_after"], health["healthy_after"]) = (json!(4), json!(3));
+    let (upstream, _tasks, _stop) = watch(app_at(origin.address, health));
+    eventually("checked", || verdict(&upstream, 0) == Verdict::Up).await;
+    origin.set(500);
+    eventually("it goes", || verdict(&upstream, 0) == Verdict::Down).await;
+    assert_eq!(upstream.status().servers[0].totals.checks_failed, 4);
+    let asked = origin.asked.load(Ordering::SeqCst);
+    origin.set(200);
+    eventually("it comes back", || verdict(&upstream, 0) == Verdict::Up).await;
+    assert!(origin.asked.load(Ordering::SeqCst) >= asked + 3);
+}
+
+#[tokio::test]
+async fn checks_keep_their_interval() {
+    let origin = Origin::start().await;
+    let mut health = quick_health();
+    health["interval"] = json!("300ms");
+    let (_, _tasks, _stop) = watch(app_at(origin.address, health));
+    eventually("checked", || origin.asked.load(Ordering::SeqCst) == 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(origin.asked.load(Ordering::SeqCst), 1);
+    eventually("checked again", || origin.asked.load(Ordering::SeqCst) == 2).await;
+}
