@@ -23,6 +23,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod response;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verdict;
 pub mod zones;
