@@ -108,7 +108,8 @@ impl Attributes for RequestAttributes<'_, '_> {
     }
 }
 
-fn header<'r>(request: &'r Request<'_>, name: &HeaderName) -> Option<Cow<'r, str>> {
+/// The first value of a header field whose name is this one when `-` equals `_`. `None` when it is missing or empty.
+pub(crate) fn header<'r>(request: &'r Request<'_>, name: &HeaderName) -> Option<Cow<'r, str>> {
     let value = request.header(name).or_else(|| {
         // `-` equals `_`, and servers behind us may read one as the other.
         let dashed = name.as_str().contains('-');

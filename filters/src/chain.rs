@@ -51,7 +51,7 @@ pub enum Progress {
     /// Every link has let the request through.
     Done,
     /// The exchange ends here.
-    Stop(Stop, StopInfo),
+    Stop(Stop, Box<StopInfo>),
     /// Call [`Chain::on_request`] again when this is ready; it goes on at the same link.
     Wait(Waiting),
 }
@@ -186,7 +186,7 @@ impl Chain {
             "the state is of another chain, or its exchange has ended",
         );
         let refusal = Denial::new(error.status, error.reason);
-        let info = StopInfo {
+        let info = Box::new(StopInfo {
             link: crate::gate::GATE.into(),
             kind: crate::gate::GATE,
             action: crate::record::Action::Error,
@@ -194,7 +194,7 @@ impl Chain {
             detail: Some(error.detail.clone()),
             policy: None,
             rule: None,
-        };
+        });
         let settled = self.settle_gate(state, request.facts, Err(error));
         settled.unwrap_or_else(|| state.stop(Stop::Deny(refusal), info))
     }

@@ -17,6 +17,7 @@ pub mod jitter;
 mod limit_headers;
 pub mod limit_stats;
 pub mod link;
+pub mod policy;
 pub mod rate_limit;
 pub mod receipt;
 pub mod record;

@@ -53,7 +53,7 @@ pub(crate) struct Link {
 /// What becomes of a hook's outcome.
 pub(crate) enum Settled {
     Go,
-    Stop(Stop, StopInfo),
+    Stop(Stop, Box<StopInfo>),
     Wait(Waiting),
 }
 

@@ -8,11 +8,12 @@ use schemars::Schema;
 
 use crate::filter::{Filter, Phases};
 use crate::link::ErasedFilter;
+use crate::policy::PolicyFilter;
 use crate::rate_limit::RateLimit;
 use crate::zones::BuildEnv;
 
 /// Every built-in filter.
-pub const FILTERS: &[FilterDef] = &[FilterDef::of::<RateLimit>()];
+pub const FILTERS: &[FilterDef] = &[FilterDef::of::<PolicyFilter>(), FilterDef::of::<RateLimit>()];
 
 /// The code of the diagnostic for a filter that does not exist.
 pub const UNKNOWN_FILTER: &str = "unknown-filter";

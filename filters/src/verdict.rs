@@ -7,7 +7,6 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
-use smallvec::SmallVec;
 
 /// What a filter says of a request or a response.
 pub enum Verdict {
@@ -109,7 +108,7 @@ pub struct Reply {
 }
 
 /// A few header fields.
-pub type Fields = SmallVec<[(HeaderName, HeaderValue); 2]>;
+pub type Fields = Vec<(HeaderName, HeaderValue)>;
 
 /// A stable reason code in `snake_case`. Codes are never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -59,7 +59,7 @@ impl fmt::Display for OneShape {
 pub struct Zones {
     entropy: Entropy,
     generation: u64,
-    zones: BTreeMap<Id, Zone>,
+    by_id: BTreeMap<Id, Zone>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ impl Zones {
         Self {
             entropy,
             generation: 0,
-            zones: BTreeMap::new(),
+            by_id: BTreeMap::new(),
         }
     }
 
@@ -97,7 +97,7 @@ impl Zones {
             kind: S::KIND,
             name: name.into(),
         };
-        Arc::clone(&self.zones.get(&id)?.state).downcast().ok()
+        Arc::clone(&self.by_id.get(&id)?.state).downcast().ok()
     }
 
     /// Every zone of a kind that this snapshot uses, by name.
@@ -113,7 +113,7 @@ impl Zones {
     }
 
     fn of_kind<S: ZoneState>(&self) -> impl Iterator<Item = (&Arc<str>, &Zone)> {
-        self.zones
+        self.by_id
             .iter()
             .filter(|(id, _)| id.kind == S::KIND)
             .map(|(id, zone)| (&id.name, zone))

@@ -86,7 +86,7 @@ impl ChainState {
         self.waits = 0;
     }
 
-    pub(super) fn stop(&mut self, stop: Stop, info: StopInfo) -> Progress {
+    pub(super) fn stop(&mut self, stop: Stop, info: Box<StopInfo>) -> Progress {
         self.stopped = true;
         Progress::Stop(stop, info)
     }

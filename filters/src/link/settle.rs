@@ -55,7 +55,7 @@ impl Link {
         self.info.stats.count(self.what(action, stop.is_some()));
         let decision = self.decision(action, reason, detail.clone());
         let settled = stop.map_or(Settled::Go, |stop| {
-            Settled::Stop(stop, self.stop_info(action, reason, detail))
+            Settled::Stop(stop, Box::new(self.stop_info(action, reason, detail)))
         });
         (settled, Some(decision))
     }

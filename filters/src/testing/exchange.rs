@@ -63,17 +63,16 @@ impl Bench {
             }
         };
         let mut seen = None;
-        let mut answer = match stop {
-            Some(stop) => Answer::from(stop),
-            None => {
-                let headers = request.with_head(|head| head.headers.clone());
-                let headers = seen.insert(headers);
-                facts.request_headers.apply(headers);
-                Answer {
-                    status: upstream.status,
-                    reason: None,
-                    headers: upstream.headers.clone(),
-                }
+        let mut answer = if let Some(stop) = stop {
+            Answer::from(stop)
+        } else {
+            facts
+                .request_headers
+                .apply(seen.insert(request.with_head(|head| head.headers.clone())));
+            Answer {
+                status: upstream.status,
+                reason: None,
+                headers: upstream.headers.clone(),
             }
         };
         let stop = request.with_head(|head| {

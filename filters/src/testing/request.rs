@@ -70,7 +70,7 @@ impl RequestBuilder {
     /// Sets the host.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
-        self.host = host.to_owned();
+        host.clone_into(&mut self.host);
         self
     }
 

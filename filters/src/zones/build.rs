@@ -68,7 +68,7 @@ impl ZonesBuilder {
             kind: S::KIND,
             name: name.into(),
         };
-        if let Some(zone) = self.zones.zones.get_mut(&id) {
+        if let Some(zone) = self.zones.by_id.get_mut(&id) {
             let old = zone.shape.downcast_ref::<S::Shape>();
             if old == Some(shape)
                 && let Ok(state) = Arc::clone(&zone.state).downcast::<S>()
@@ -90,7 +90,7 @@ impl ZonesBuilder {
             shape: Arc::new(shape.clone()),
             used: self.zones.generation,
         };
-        self.zones.zones.insert(id, zone);
+        self.zones.by_id.insert(id, zone);
         Ok(state)
     }
 
@@ -123,7 +123,7 @@ impl ZonesBuilder {
     pub fn finish(self) -> Zones {
         let mut zones = self.zones;
         let mut unused: Vec<(&'static str, u64, Id)> = Vec::new();
-        for (id, zone) in &zones.zones {
+        for (id, zone) in &zones.by_id {
             if zone.used != zones.generation {
                 unused.push((id.kind, u64::MAX - zone.used, id.clone()));
             }
@@ -137,7 +137,7 @@ impl ZonesBuilder {
                 (Some(kind), 1)
             };
             if kept.1 > MAX_UNUSED {
-                zones.zones.remove(&id);
+                zones.by_id.remove(&id);
             }
         }
         zones

@@ -1,0 +1,271 @@
+//! The evaluation of a bundle: which policies and rules apply, in which order, and what becomes of the request.
+//!
+//! A request is charged to all enforced rules or to none. Policies in shadow are judged after those that enforce, each on
+//! counters of its own, and change nothing.
+
+use std::sync::Arc;
+
+use portcullis_bundles::format::Mode;
+use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
+use portcullis_config::site;
+use smallvec::SmallVec;
+
+use super::charge::{Applied, Due, RuleError, due, params};
+use super::subject::Subject;
+use crate::buckets::{BucketTable, KeyHasher, Taken};
+use crate::facts::Limit;
+use crate::limit_stats::LimitStats;
+use crate::record::{Action, Decision};
+use crate::verdict::Reason;
+
+/// The reason when a token bucket has not enough.
+pub const EXCEEDED: Reason = Reason("token_bucket_exceeded");
+/// The reason when a key is missing and the rule says `on_missing: deny`.
+pub(super) const KEY_MISSING: Reason = crate::rate_limit::KEY_MISSING;
+/// The reason when a rule of a policy in shadow could not be evaluated.
+const RULE_BROKEN: Reason = Reason("rule_error");
+/// The reason of a pass when rules applied.
+pub const ALL_PASSED: Reason = Reason("all_rules_passed");
+/// The reason of a pass when no policy is about the request.
+pub const NO_POLICY: Reason = Reason("no_matching_policy");
+
+/// What a bundle is evaluated with.
+pub(super) struct Engine<'e> {
+    pub(super) policies: &'e Policies,
+    pub(super) table: &'e BucketTable,
+    pub(super) stats: &'e LimitStats,
+    pub(super) secret: &'e [u8; 16],
+    /// Seconds since 1970.
+    pub(super) unix: i64,
+    /// Nanoseconds of the monotonic clock.
+    pub(super) now: u64,
+    /// The link itself is in shadow, so all counters are.
+    pub(super) shadow: bool,
+}
+
+/// What came of a request.
+#[derive(Debug, Default)]
+pub(super) struct Evaluation {
+    /// Why it is refused, and by which rule.
+    pub(super) refusal: Option<Refusal>,
+    /// Limits that let it pass.
+    pub(super) limits: SmallVec<[Limit; 4]>,
+    /// What policies in shadow would have done.
+    pub(super) shadow: SmallVec<[Decision; 2]>,
+    /// Whether any policy is about the request.
+    pub(super) matched: bool,
+}
+
+/// A rule's refusal.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) policy: Arc<str>,
+    pub(super) rule: Arc<str>,
+    /// The limit that takes longest to give way; none when a key was missing.
+    pub(super) limit: Option<Limit>,
+}
+
+/// Rules that apply.
+type Rules<'p> = SmallVec<[Applied<'p>; 4]>;
+
+/// A rule that refuses whatever its bucket holds.
+struct Denying<'p>(&'p Policy, &'p Rule);
+
+impl Engine<'_> {
+    /// Evaluates the bundle for a subject.
+    pub(super) fn evaluate(&self, subject: &impl Subject) -> Result<Evaluation, RuleError> {
+        let mut matches = Matches::new();
+        self.policies
+            .matching(subject.host(), subject.path(), subject.method(), &mut matches);
+        let mut evaluation = Evaluation {
+            matched: !matches.is_empty(),
+            ..Evaluation::default()
+        };
+        if matches.is_empty() {
+            return Ok(evaluation);
+        }
+        self.tell_table();
+        let policies = || matches.iter().filter_map(|place| self.policies.get(*place));
+        let mut rules = Rules::new();
+        let mut denying = None;
+        for policy in policies().filter(|policy| self.mode(policy) == Mode::Enforce) {
+            self.applied(policy, subject, &mut rules, &mut denying)?;
+        }
+        self.enforce(&rules, denying.as_ref(), &mut evaluation);
+        for policy in policies().filter(|policy| self.mode(policy) == Mode::Shadow) {
+            self.shadow(policy, subject, &mut evaluation);
+        }
+        Ok(evaluation)
+    }
+
+    fn mode(&self, policy: &Policy) -> Mode {
+        self.policies.mode(policy, self.unix)
+    }
+
+    /// Another bundle may have other parameters; the table must know before they are used.
+    fn tell_table(&self) {
+        let digest = self.policies.digest().as_bytes();
+        let tag = digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte));
+        self.table.in_use(tag.max(1), self.now, || {
+            let rules = self
+                .policies
+                .all()
+                .iter()
+                .flat_map(|policy| policy.rules.iter().chain(policy.fallback.as_deref()));
+            rules
+                .filter_map(params)
+                .map(|params| params.fill_ns())
+                .max()
+                .unwrap_or(0)
+        });
+    }
+
+    /// Adds the rules of a policy that apply, or its fallback when it has rules and none does.
+    fn applied<'p>(
+        &self,
+        policy: &'p Policy,
+        subject: &impl Subject,
+        rules: &mut Rules<'p>,
+        denying: &mut Option<Denying<'p>>,
+    ) -> Result<(), RuleError> {
+        let mut any = false;
+        for rule in &policy.rules {
+            if holds(policy, rule, subject)? {
+                any = true;
+                self.add(policy, rule, subject, rules, denying)?;
+            }
+        }
+        match &policy.fallback {
+            Some(fallback) if !any && !policy.rules.is_empty() => self.add(policy, fallback, subject, rules, denying),
+            _ => Ok(()),
+        }
+    }
+
+    fn add<'p>(
+        &self,
+        policy: &'p Policy,
+        rule: &'p Rule,
+        subject: &impl Subject,
+        rules: &mut Rules<'p>,
+        denying: &mut Option<Denying<'p>>,
+    ) -> Result<(), RuleError> {
+        let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
+        let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
+        match due(policy, rule, subject, hasher, self.stats)? {
+            Due::Skip => {}
+            Due::Deny => {
+                denying.get_or_insert(Denying(policy, rule));
+            }
+            Due::Charge(charge) => rules.push(Applied { policy, rule, charge }),
+        }
+        Ok(())
+    }
+
+    fn enforce(&self, rules: &Rules<'_>, denying: Option<&Denying<'_>>, evaluation: &mut Evaluation) {
+        if let Some(Denying(policy, rule)) = denying {
+            let (policy, rule) = (Arc::clone(&policy.id), Arc::clone(&rule.name));
+            evaluation.refusal = Some(Refusal {
+                reason: KEY_MISSING,
+                policy,
+                rule,
+                limit: None,
+            });
+            return;
+        }
+        let mut answers = SmallVec::new();
+        if self.take(rules, &mut answers) {
+            let limits = rules.iter().zip(&answers);
+            evaluation
+                .limits
+                .extend(limits.map(|(applied, taken)| applied.limit(taken)));
+            return;
+        }
+        evaluation.refusal = refusal(rules, &answers);
+    }
+
+    /// Judges a policy in shadow as if it enforced: it is charged when neither it nor an enforced rule refuses.
+    fn shadow(&self, policy: &Policy, subject: &impl Subject, evaluation: &mut Evaluation) {
+        let (mut rules, mut denying) = (Rules::new(), None);
+        if let Err(error) = self.applied(policy, subject, &mut rules, &mut denying) {
+            let mut decision = Decision::new(Action::Error, RULE_BROKEN);
+            decision.detail = Some(error.to_string().into());
+            evaluation.shadow.push(in_shadow(decision, &policy.id, None));
+            return;
+        }
+        if let Some(Denying(policy, rule)) = denying {
+            let decision = Decision::new(Action::Deny, KEY_MISSING);
+            evaluation
+                .shadow
+                .push(in_shadow(decision, &policy.id, Some(&rule.name)));
+            return;
+        }
+        let mut answers = SmallVec::new();
+        let passes = if evaluation.refusal.is_none() {
+            self.take(&rules, &mut answers)
+        } else {
+            answers.extend(rules.iter().map(|applied| self.table.peek(&applied.charge, self.now)));
+            answers.iter().all(|taken| taken.allowed)
+        };
+        if !passes && let Some(refusal) = refusal(&rules, &answers) {
+            let decision = Decision::new(Action::Deny, refusal.reason);
+            evaluation
+                .shadow
+                .push(in_shadow(decision, &refusal.policy, Some(&refusal.rule)));
+        }
+    }
+
+    fn take(&self, rules: &Rules<'_>, answers: &mut SmallVec<[Taken; 4]>) -> bool {
+        match rules.as_slice() {
+            [] => true,
+            [one] => {
+                let taken = self.table.take(&one.charge, self.now);
+                answers.push(taken);
+                taken.allowed
+            }
+            all => {
+                let charges: SmallVec<[_; 4]> = all.iter().map(|applied| applied.charge).collect();
+                self.table.take_all(&charges, self.now, answers)
+            }
+        }
+    }
+}
+
+impl Applied<'_> {
+    fn limit(&self, taken: &Taken) -> Limit {
+        Limit::of(&self.policy.id, taken, &self.charge.params)
+    }
+}
+
+/// The first rule in order that refuses, and the limit of the one that takes longest to give way.
+fn refusal(rules: &Rules<'_>, answers: &[Taken]) -> Option<Refusal> {
+    let refusing = || rules.iter().zip(answers).filter(|(_, taken)| !taken.allowed);
+    let (first, _) = refusing().next()?;
+    let (slowest, taken) = refusing().max_by_key(|(_, taken)| taken.retry_after)?;
+    Some(Refusal {
+        reason: EXCEEDED,
+        policy: Arc::clone(&first.policy.id),
+        rule: Arc::clone(&first.rule.name),
+        limit: Some(slowest.limit(taken)),
+    })
+}
+
+/// Whether all conditions of a rule hold.
+fn holds(policy: &Policy, rule: &Rule, subject: &impl Subject) -> Result<bool, RuleError> {
+    for condition in &rule.conditions {
+        let value = subject
+            .text(&condition.key)
+            .map_err(|error| RuleError::key(policy, rule, error))?;
+        if value.as_deref() != Some(&*condition.value) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn in_shadow(mut decision: Decision, policy: &Arc<str>, rule: Option<&Arc<str>>) -> Decision {
+    decision.mode = site::Mode::Shadow;
+    decision.policy = Some(Arc::clone(policy));
+    decision.rule = rule.map(Arc::clone);
+    decision
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("README.md")]
+
+mod accept;
+mod charge;
+mod config;
+mod engine;
+mod examiner;
+mod filter;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Unsupported, unsupported};
+pub use config::PolicyConfig;
+pub use engine::{ALL_PASSED, EXCEEDED, NO_POLICY};
+pub use examiner::{PolicyExaminer, selftest};
+pub use filter::PolicyFilter;

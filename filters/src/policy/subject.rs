@@ -1,0 +1,109 @@
+//! What the engine judges: a request, or the sample request of a bundle's test. The same questions, the same answers.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+use portcullis_bundles::attributes::Attributes;
+use portcullis_bundles::sample::Sample;
+use portcullis_config::key::{IpAttribute, Key};
+use serde_json::Value;
+
+use crate::attributes::{self, KeyError};
+use crate::buckets::KeyHasher;
+use crate::claims::NotScalar;
+use crate::request::Request;
+
+/// What the engine judges.
+pub(super) trait Subject {
+    fn host(&self) -> &str;
+    fn path(&self) -> &str;
+    fn method(&self) -> &str;
+
+    /// The value of a key as text; `None` when it is missing.
+    fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError>;
+
+    /// Adds the value of a key to those that the subject is counted by. False: it is missing.
+    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError>;
+
+    /// A header field that tells a cost.
+    fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
+
+    /// A query parameter that tells a cost.
+    fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError>;
+}
+
+impl Subject for Request<'_> {
+    fn host(&self) -> &str {
+        self.head.host
+    }
+
+    fn path(&self) -> &str {
+        self.head.path
+    }
+
+    fn method(&self) -> &str {
+        self.head.method.as_str()
+    }
+
+    fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
+        attributes::text(self, key)
+    }
+
+    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+        attributes::count_by(self, key, hasher)
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        attributes::header(self, name)
+    }
+
+    fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {
+        Ok(Request::query(self, name)?)
+    }
+}
+
+impl Subject for Sample {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
+        if let Key::Jwt(name) = key
+            && let Some(Value::Array(_) | Value::Object(_)) =
+                self.claims.as_ref().and_then(|claims| claims.get(name.as_ref()))
+        {
+            return Err(KeyError::NotScalar(NotScalar));
+        }
+        Ok(Attributes::get(self, key))
+    }
+
+    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+        if let (Key::Ip(IpAttribute::Address), Some(address)) = (key, self.address) {
+            hasher.add_address(address);
+            return Ok(true);
+        }
+        let value = self.text(key)?;
+        if let Some(value) = &value {
+            hasher.add(Some(value));
+        }
+        Ok(value.is_some())
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        self.headers
+            .get(name)
+            .map(|value| attributes::readable(value.as_bytes()))
+    }
+
+    fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {
+        Ok(self.query.get(name).map(|value| Cow::Borrowed(value.as_ref())))
+    }
+}
