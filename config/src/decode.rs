@@ -109,6 +109,8 @@ struct State {
     failed: bool,
     /// Values that a stand-in replaces.
     hidden: HashSet<NodeId>,
+    /// Items that later rounds need not look into again, because nothing more is wrong with them.
+    passed: HashSet<NodeId>,
     /// Missing keys that a stand-in provides, by map.
     provided: HashMap<NodeId, Vec<String>>,
     /// Unknown keys that were reported.
@@ -181,6 +183,9 @@ impl State {
                 .entries(node)
                 .iter()
                 .any(|(_, child)| self.hidden.contains(child))
-            || document.items(node).iter().any(|child| self.hidden.contains(child))
+            || document
+                .items(node)
+                .iter()
+                .any(|child| self.hidden.contains(child) || self.passed.contains(child))
     }
 }

@@ -120,6 +120,20 @@ impl Diagnostics {
         }
     }
 
+    /// Adds one that is made only when there is room for it.
+    pub fn push_with(&mut self, diagnostic: impl FnOnce() -> Diagnostic) {
+        if self.is_full() {
+            self.drop_one();
+        } else {
+            self.list.push(diagnostic());
+        }
+    }
+
+    /// Counts one that is not kept.
+    pub(crate) fn drop_one(&mut self) {
+        self.dropped += 1;
+    }
+
     /// Adds all of another collection.
     pub fn append(&mut self, other: Self) {
         self.dropped += other.dropped;
@@ -136,9 +150,7 @@ impl Diagnostics {
 
     /// Marks text that excerpts must not show.
     pub fn hide(&mut self, secret: Span) {
-        if !self.secrets.contains(&secret) {
-            self.secrets.push(secret);
-        }
+        self.secrets.push(secret);
     }
 
     /// Puts them in the order of the text. Those without a place come first.

@@ -150,7 +150,7 @@ impl Reading {
                 validate::validate(&config, &document, &mut self.out);
                 Some((config, document))
             }
-            Err(trouble) if whole => {
+            Err(trouble) if whole && !self.out.is_full() => {
                 validate::validate_rest(&document, &trouble, &mut self.out);
                 None
             }

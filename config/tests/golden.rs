@@ -124,7 +124,11 @@ fn valid_documents_are_accepted() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let main = if path.is_dir() { path.join("portcullis.yaml") } else { path };
+        let main = if path.is_dir() {
+            path.join("portcullis.yaml")
+        } else {
+            path
+        };
         if main.extension().is_some_and(|end| end == "yaml") {
             load(&main).map(|_| ()).unwrap_or_else(|failed| panic!("{failed}"));
             count += 1;

@@ -27,12 +27,17 @@ impl<'d> de::SeqAccess<'d> for Items<'_, 'd> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'d>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let next = self.items.find(|item| !self.tree.is_hidden(**item));
-        next.map(|item| {
-            seed.deserialize(Tree::new(self.tree.run, *item))
-                .map_err(|error| error.on(*item))
-        })
-        .transpose()
+        let Some(item) = self
+            .items
+            .find(|item| !self.tree.is_hidden(**item) && !self.tree.has_passed(**item))
+        else {
+            return Ok(None);
+        };
+        let value = seed
+            .deserialize(Tree::new(self.tree.run, *item))
+            .map_err(|error| error.on(*item))?;
+        self.tree.pass(*item);
+        Ok(Some(value))
     }
 
     fn size_hint(&self) -> Option<usize> {

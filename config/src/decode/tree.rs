@@ -31,6 +31,19 @@ impl<'r, 'd> Tree<'r, 'd> {
         self.run.state.borrow().hidden.contains(&node)
     }
 
+    /// Whether an earlier round found nothing more in a list's item.
+    pub(super) fn has_passed(self, item: NodeId) -> bool {
+        self.run.state.borrow().passed.contains(&item)
+    }
+
+    /// Notes an item that was decoded. While nothing is wrong, the items are needed.
+    pub(super) fn pass(self, item: NodeId) {
+        let mut state = self.run.state.borrow_mut();
+        if state.failed {
+            state.passed.insert(item);
+        }
+    }
+
     fn wrong<T>(self, expected: impl Into<String>) -> Result<T, Error> {
         Err(Error::wrong_type(expected).on(self.node))
     }
@@ -121,6 +134,9 @@ impl<'r, 'd> Tree<'r, 'd> {
     fn unknown_key(self, state: &mut State, key: &str, value: NodeId, fields: &'static [&'static str]) {
         if !state.unknown.insert(value) {
             return;
+        }
+        if state.found.is_full() {
+            return state.found.drop_one();
         }
         let document = self.run.document;
         let meant = closest(key, fields.iter().copied());

@@ -57,11 +57,14 @@ impl<'o> Builder<'o> {
         let Some(keys) = &mut frame.keys else { return };
         let first = keys.get(&key).copied();
         if let Some(first) = first {
-            let node = frame.node;
-            let diagnostic = Diagnostic::new(codes::DUPLICATE_KEY, format!("the key `{key}` stands here twice"));
-            let place = self.place(node, &key);
-            self.out
-                .push(diagnostic.at(span).path(place).related(first, "first written here"));
+            let (map, nodes, format) = (frame.node, &self.nodes, self.format);
+            self.out.push_with(|| {
+                let diagnostic = Diagnostic::new(codes::DUPLICATE_KEY, format!("the key `{key}` stands here twice"));
+                let mut parts = path::parts(nodes, map);
+                parts.push(Part::Key(&key));
+                let place = path::write(&parts, format);
+                diagnostic.at(span).path(place).related(first, "first written here")
+            });
         } else {
             keys.insert(key.clone(), span);
         }
@@ -219,13 +222,6 @@ impl<'o> Builder<'o> {
         let message = format!("lists and maps are nested deeper than {MAX_DEPTH}");
         self.out.push(Diagnostic::new(codes::TOO_LARGE, message).at(span));
         None
-    }
-
-    /// The path of a key of an unfinished map.
-    fn place(&self, map: NodeId, key: &str) -> String {
-        let mut parts = path::parts(&self.nodes, map);
-        parts.push(Part::Key(key));
-        path::write(&parts, self.format)
     }
 
     pub(super) fn finish(self, nothing: Span) -> Document {

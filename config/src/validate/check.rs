@@ -79,7 +79,8 @@ impl<'a> Check<'a> {
 
     /// Reports a value.
     pub(super) fn report(&mut self, code: &'static str, node: NodeId, message: impl Into<String>) {
-        self.out.push(Diagnostic::new(code, message).on(self.original, node));
+        self.out
+            .push_with(|| Diagnostic::new(code, message).on(self.original, node));
     }
 
     /// Reports a value, and says what to do.
@@ -91,7 +92,7 @@ impl<'a> Check<'a> {
         help: impl Into<String>,
     ) {
         self.out
-            .push(Diagnostic::new(code, message).on(self.original, node).help(help));
+            .push_with(|| Diagnostic::new(code, message).on(self.original, node).help(help));
     }
 
     /// Reports a key, or the map it would be in.
@@ -103,7 +104,7 @@ impl<'a> Check<'a> {
         help: impl Into<String>,
     ) {
         self.out
-            .push(Diagnostic::new(code, message).on_key(self.original, node).help(help));
+            .push_with(|| Diagnostic::new(code, message).on_key(self.original, node).help(help));
     }
 
     /// A value that is written must lie in a range. Defaults always do.
@@ -165,10 +166,11 @@ impl<'a> Check<'a> {
         let mut first: HashMap<T, NodeId> = HashMap::new();
         for (value, node) in values {
             if let Some(earlier) = first.get(&value) {
-                let message = format!("the {what} `{value}` is given twice");
-                let diagnostic = Diagnostic::new(codes::DUPLICATE_NAME, message).on(self.original, node);
-                self.out
-                    .push(diagnostic.related(self.document.span(*earlier), "first given here"));
+                self.out.push_with(|| {
+                    let message = format!("the {what} `{value}` is given twice");
+                    let diagnostic = Diagnostic::new(codes::DUPLICATE_NAME, message).on(self.original, node);
+                    diagnostic.related(self.document.span(*earlier), "first given here")
+                });
             } else {
                 first.insert(value, node);
             }

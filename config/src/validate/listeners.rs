@@ -39,7 +39,7 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     if check.is_whole(root, "admin") {
         sockets.push((admin, written));
     }
-    for (index, listener) in listeners.iter().enumerate() {
+    for (index, listener) in listeners.iter().enumerate().take(MOST + 1) {
         let node = check.item(list, index);
         one(check, node, listener);
         names.push((listener.name.as_str(), check.at(node, "name")));

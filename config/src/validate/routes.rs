@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::check::Check;
 use crate::diagnostic::{Diagnostic, codes};
-use crate::document::NodeId;
+use crate::document::{Document, NodeId};
 use crate::site::{HeaderName, Match, Method, Route};
 
 /// What two routes must have in common for one to hide the other.
@@ -49,14 +49,8 @@ pub(super) fn check(check: &mut Check<'_>, list: NodeId, routes: &[Route]) {
         let methods = route.matches.methods.as_deref();
         let taken = places.entry(place(&route.matches)).or_default();
         if let Some(by) = taken.by(methods) {
-            let message = "the route is never chosen: routes before it take every request that it matches";
-            let mut diagnostic = Diagnostic::new(codes::UNREACHABLE_ROUTE, message).on_key(check.original, node);
-            for earlier in by.into_iter().take(3) {
-                diagnostic = diagnostic.related(check.document.span(earlier), "taken by this one");
-            }
-            check
-                .out
-                .push(diagnostic.help("remove it, or give it a path, header or method that they do not have"));
+            let (out, document) = (&mut *check.out, check.original);
+            out.push_with(|| unreachable(document, node, &by));
             continue;
         }
         match methods {
@@ -68,6 +62,15 @@ pub(super) fn check(check: &mut Check<'_>, list: NodeId, routes: &[Route]) {
             }
         }
     }
+}
+
+fn unreachable(document: &Document, route: NodeId, by: &BTreeSet<NodeId>) -> Diagnostic {
+    let message = "the route is never chosen: routes before it take every request that it matches";
+    let mut diagnostic = Diagnostic::new(codes::UNREACHABLE_ROUTE, message).on_key(document, route);
+    for earlier in by.iter().take(3) {
+        diagnostic = diagnostic.related(document.span(*earlier), "taken by this one");
+    }
+    diagnostic.help("remove it, or give it a path, header or method that they do not have")
 }
 
 fn place(matches: &Match) -> Place<'_> {

@@ -99,13 +99,15 @@ fn hosts(check: &mut Check<'_>, list: NodeId, sites: &[Site]) {
                 }
             }
             if let Some((listener, earlier)) = first {
-                let message = format!("the host `{host}` is claimed twice on the listener `{listener}`");
-                let diagnostic = Diagnostic::new(codes::SHADOWED_HOST, message).on(check.original, node);
-                let diagnostic =
-                    diagnostic.help("put all routes of a host into one site, or part the sites by `listeners`");
-                check
-                    .out
-                    .push(diagnostic.related(check.document.span(earlier), "first claimed here"));
+                let (out, document) = (&mut *check.out, check.original);
+                out.push_with(|| {
+                    let message = format!("the host `{host}` is claimed twice on the listener `{listener}`");
+                    let help = "put all routes of a host into one site, or part the sites by `listeners`";
+                    let diagnostic = Diagnostic::new(codes::SHADOWED_HOST, message)
+                        .on(document, node)
+                        .help(help);
+                    diagnostic.related(document.span(earlier), "first claimed here")
+                });
             }
         }
     }
