@@ -19,6 +19,7 @@ use portcullis_config::telemetry::{AccessFormat, AccessLog as Settings};
 
 pub(crate) use json::text as json_text;
 pub use record::{AccessRecord, TlsRecord, UpstreamRecord};
+pub(crate) use scrub::{path as scrubbed_path, query as scrubbed_query};
 
 use crate::telemetry::exposition::{Collect, Exposition};
 use crate::telemetry::lines::{LineCounters, Lines, Output, Target};

@@ -7,3 +7,4 @@ pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod stamp;
+pub mod traces;

@@ -79,6 +79,7 @@ fn answer(object: &mut Object<'_>, record: &AccessRecord<'_>) {
         status,
         connect,
         first_byte,
+        ..
     }) = record.upstream
     {
         let mut nested = object.nested("upstream");

@@ -77,7 +77,7 @@ pub struct TlsRecord<'a> {
 }
 
 /// The way to an upstream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct UpstreamRecord<'a> {
     /// The upstream's name.
     pub name: &'a str,
@@ -87,6 +87,8 @@ pub struct UpstreamRecord<'a> {
     pub attempts: u32,
     /// The status that it answered.
     pub status: Option<u16>,
+    /// From the request's header to the begin of the last attempt.
+    pub since: Option<Duration>,
     /// How long the last attempt took to get its connection.
     pub connect: Option<Duration>,
     /// From the last attempt's begin to the answer's header.

@@ -24,12 +24,12 @@ const NAMES: [&[u8]; 13] = [
 ];
 
 /// A query without credentials.
-pub(super) fn query(query: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn query(query: &[u8]) -> Cow<'_, [u8]> {
     scrub(query, b'&')
 }
 
 /// A path without credentials.
-pub(super) fn path(path: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn path(path: &[u8]) -> Cow<'_, [u8]> {
     scrub(path, b'/')
 }
 

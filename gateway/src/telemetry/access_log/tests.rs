@@ -85,7 +85,7 @@ fn the_whole_line() {
             attempts: 2,
             status: Some(502),
             connect: Some(Duration::from_micros(1)),
-            first_byte: None,
+            ..UpstreamRecord::default()
         }),
         route: Some("api /v1"),
         missing: Receipt(4),
