@@ -125,8 +125,12 @@ impl Lists<'_> {
         };
         let items = self.document.items(node);
         if items.is_empty() {
-            // Empty, absent (null), or no list at all: decoding the whole says which.
-            self.whole &= decode::<Option<Vec<Json>>>(self.document, node, &[], self.out).is_some();
+            // Empty, null, or no list at all: decoding the whole says which. Only policies must not be null.
+            let (document, out) = (self.document, &mut *self.out);
+            self.whole &= match name {
+                "policies" => decode::<Vec<Json>>(document, node, &[], out).is_some(),
+                _ => decode::<Option<Vec<Json>>>(document, node, &[], out).is_some(),
+            };
             return Vec::new();
         }
         let mut found = Vec::with_capacity(items.len());

@@ -3,6 +3,51 @@
 
 use std::fmt::{self, Write as _};
 
+/// Every code of a [`Problem`] that refuses a bundle, with a sentence. They are never renamed and never change their
+/// meaning; what is wrong with the text itself has the codes of `portcullis_config::diagnostic`.
+pub const CODES: &[(&str, &str)] = &[
+    ("duplicate-header", "A header field of a test is given twice."),
+    ("duplicate-policy", "Two policies have one id."),
+    ("duplicate-rule", "Two rules of a policy have one name."),
+    ("embedded-secret", "A text looks like a credential."),
+    ("empty-list", "A list that must name something is empty."),
+    ("empty-selector", "A selector has neither pathExact nor pathPrefix."),
+    ("empty-value", "A value that is compared is empty."),
+    ("empty-window", "The bundle expires before it begins."),
+    ("fallback-match", "A fallback_limit has a match."),
+    ("impossible-value", "A value that requests never have under its key."),
+    ("invalid-address", "Not an IP address."),
+    (
+        "invalid-algorithm-config",
+        "A number of an algorithm is missing, out of bounds or contradicts another.",
+    ),
+    ("invalid-bundle", "The bundle cannot be read."),
+    ("invalid-filter-kind", "Not the kind of a filter."),
+    ("invalid-header", "Not a header field."),
+    ("invalid-host", "Not a host."),
+    ("invalid-key", "Not a key."),
+    ("invalid-method", "Not a method, or not in upper case."),
+    ("invalid-name", "A name has a control character."),
+    ("invalid-path", "Not a path."),
+    ("invalid-repeat", "A test repeats its request never or too often."),
+    ("missing-name", "A name is missing."),
+    ("override-expiry", "An override has no expires_at."),
+    ("override-reason", "An override has no reason, or too long a one."),
+    (
+        "path-not-normal",
+        "A path is not in the form in which paths are compared.",
+    ),
+    ("repeated-key", "A rule has a key twice."),
+    ("too-long", "A text is too long."),
+    ("too-many", "A list is too long."),
+    ("unknown-policy", "A test expects a policy that is not there."),
+    (
+        "unsupported-algorithm",
+        "An algorithm that this version does not enforce.",
+    ),
+    ("unsupported-block", "A block that this version does not enforce."),
+];
+
 /// Something that makes a bundle unacceptable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -189,6 +234,16 @@ mod tests {
         let policy = policies.item(3);
         assert_eq!(policy.field("a/b~c").to_string(), "/policies/3/a~1b~0c");
         assert_eq!(Place::ROOT.to_string(), "");
+    }
+
+    #[test]
+    fn codes_are_sorted_and_kebab_case() {
+        assert!(CODES.is_sorted_by(|(a, _), (b, _)| a < b));
+        assert!(
+            CODES
+                .iter()
+                .all(|(code, _)| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+        );
     }
 
     #[test]

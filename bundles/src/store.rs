@@ -137,7 +137,25 @@ impl Store {
         let directory = directory.into();
         disk.make_directory(&directory)
             .map_err(|error| StoreError::io("create", &directory, error))?;
-        Ok(Self { directory, disk })
+        let store = Self { directory, disk };
+        store.remove_left_overs()?;
+        Ok(store)
+    }
+
+    /// Removes what processes that were killed while they wrote have left behind.
+    fn remove_left_overs(&self) -> Result<(), StoreError> {
+        let names = self.disk.names(&self.directory);
+        for name in names.map_err(|error| StoreError::io("list", &self.directory, error))? {
+            let writer = [LAST_GOOD, FLOOR, SWITCHES].iter().find_map(|file| {
+                let rest = name.strip_prefix('.')?.strip_prefix(file)?;
+                rest.strip_prefix('.')?.parse::<u32>().ok()
+            });
+            if writer.is_some_and(|process| process != std::process::id() && !self.disk.is_running(process)) {
+                // Not being able to is no reason not to start: reading does not need it.
+                let _ = self.disk.remove(&self.directory.join(name));
+            }
+        }
+        Ok(())
     }
 
     /// The directory.

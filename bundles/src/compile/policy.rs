@@ -149,7 +149,7 @@ impl Compiler {
             };
             if keys.contains(&key) {
                 self.problems.add(
-                    "duplicate-key",
+                    "repeated-key",
                     &list.item(index),
                     format!("limit key `{key}` is given twice"),
                 );
@@ -180,7 +180,7 @@ impl Compiler {
             };
             if conditions.iter().any(|known| known.key == key) {
                 self.problems
-                    .add("duplicate-key", &place, format!("`{key}` is compared twice"));
+                    .add("repeated-key", &place, format!("`{key}` is compared twice"));
             }
             let Some(value) = self.value(&key, &value.0, &place) else {
                 continue;

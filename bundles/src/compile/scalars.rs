@@ -58,7 +58,7 @@ impl Compiler {
             self.problems.add("missing-name", place, missing);
         } else if name.len() > MAX_NAME {
             let message = format!("the name has {} bytes; at most {MAX_NAME} are accepted", name.len());
-            self.problems.add("name-too-long", place, message);
+            self.problems.add("too-long", place, message);
         } else if name.chars().any(char::is_control) {
             self.problems
                 .add("invalid-name", place, "the name has a control character");
@@ -168,11 +168,8 @@ impl Compiler {
             self.problems
                 .add("empty-value", place, "the value must be a non-empty string");
         } else if value.len() > MAX_VALUE {
-            self.problems.add(
-                "value-too-long",
-                place,
-                format!("the value has more than {MAX_VALUE} bytes"),
-            );
+            self.problems
+                .add("too-long", place, format!("the value has more than {MAX_VALUE} bytes"));
         }
         if !self.no_secret(value, place) {
             // Nothing more is said of it: messages repeat values.
@@ -215,8 +212,7 @@ impl Compiler {
     /// A reason.
     pub(super) fn reason(&mut self, reason: &str, place: &Place<'_>) -> Arc<str> {
         if reason.len() > MAX_REASON {
-            self.problems
-                .add("reason-too-long", place, "reason must be <= 256 chars");
+            self.problems.add("too-long", place, "reason must be <= 256 chars");
         }
         self.no_secret(reason, place);
         self.share(reason)

@@ -19,6 +19,10 @@ pub trait Disk: Send + Sync {
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn names(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Whether a process runs. When that cannot be known, it does.
+    fn is_running(&self, process: u32) -> bool;
 }
 
 /// The operating system's.
@@ -65,5 +69,15 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn is_running(&self, process: u32) -> bool {
+        !Path::new("/proc/self").exists() || Path::new("/proc").join(process.to_string()).exists()
     }
 }
