@@ -12,14 +12,14 @@ use pingora_proxy::{HttpProxy, ProxyHttp, http_proxy};
 use portcullis_config::listener::Listener;
 
 use super::edge::{Edge, EdgeShared};
-use super::handle::{ListenerError, ListenerHandles};
+use super::handle::ListenerHandles;
 
 /// Of every connection; Pingora's own default would be 64 KiB, and most connections idle most of the time.
 const READ_BUFFER: usize = 8 << 10;
 
 /// Finds clients whose network is gone within five minutes, even behind a request that waits for its answer.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive {
-    idle: Duration::from_secs(120),
+    idle: Duration::from_secs(100),
     interval: Duration::from_secs(30),
     count: 6,
     #[cfg(target_os = "linux")]
@@ -30,8 +30,6 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive {
 pub struct Listeners<P> {
     /// One for each listener, for `Server::add_service`.
     pub services: Vec<Service<Edge<P>>>,
-    /// For replacing what they serve.
-    pub handles: Arc<ListenerHandles>,
     /// The one proxy behind all of them, with one pool of upstream connections.
     pub proxy: Arc<HttpProxy<P>>,
 }
@@ -41,14 +39,14 @@ where
     P: ProxyHttp + Send + Sync + 'static,
     P::CTX: Send + Sync,
 {
-    /// Loads TLS and makes a service for each of `listeners`. Binds nothing: the server does.
+    /// Makes a service for each of `listeners`, whose `handles` were opened before. Binds nothing: the server does.
     pub fn build(
         conf: &Arc<ServerConf>,
         inner: P,
         listeners: &[Listener],
+        handles: &ListenerHandles,
         shared: &Arc<EdgeShared>,
-    ) -> Result<Self, ListenerError> {
-        let handles = Arc::new(ListenerHandles::new(listeners)?);
+    ) -> Self {
         let proxy = Arc::new(http_proxy(conf, inner));
         let services = listeners.iter().zip(handles.iter()).map(|(listener, handle)| {
             let edge = Edge::new(Arc::clone(&proxy), Arc::clone(handle), Arc::clone(shared));
@@ -59,11 +57,10 @@ where
             service.add_listener(endpoint);
             service
         });
-        Ok(Self {
+        Self {
             services: services.collect(),
-            handles: Arc::clone(&handles),
             proxy,
-        })
+        }
     }
 }
 

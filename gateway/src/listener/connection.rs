@@ -10,10 +10,13 @@ use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use pingora_core::protocols::Digest;
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::bodies::{Bodies, BodyWatch};
 use super::events::Cut;
 use super::policy::EdgePolicy;
+use super::watch::Timing;
 
 /// Names a listener in logs and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,7 @@ pub struct Connection {
     sent: AtomicU64,
     cut: AtomicU8,
     reader: AtomicWaker,
+    bodies: Bodies,
 }
 
 const NOT_CUT: u8 = u8::MAX;
@@ -100,6 +104,7 @@ impl Connection {
             sent: AtomicU64::new(0),
             cut: AtomicU8::new(NOT_CUT),
             reader: AtomicWaker::new(),
+            bodies: Bodies::default(),
         }
     }
 
@@ -138,6 +143,20 @@ impl Connection {
         }
         session.set_total_drain_timeout(Some(idle));
         Some(connection)
+    }
+
+    /// To be called when the request's body is about to be read, and kept until it has been: only needed to time the bodies
+    /// of HTTP/2, whose [`BodyWatch::received`] wants to be told of each piece. `None` where there is nothing to wait for:
+    /// on HTTP/1, where it is timed anyway, without a body, and in gRPC, where the client may be silent for as long as
+    /// it likes.
+    pub fn watch_body(self: &Arc<Self>, session: &mut Session) -> Option<BodyWatch> {
+        if !session.is_http2() || session.is_body_empty() || is_grpc(session.req_header()) {
+            return None;
+        }
+        let id = self.bodies.add(Timing::from(self.policy()).pace(), Instant::now());
+        // The guarded stream may be waiting for longer than this body may take.
+        self.reader.wake();
+        Some(BodyWatch::new(Arc::clone(self), id))
     }
 
     /// Unique in this process.
@@ -235,8 +254,16 @@ impl Connection {
 
     /// Cuts the connection off, whatever it is doing.
     pub fn cut(&self) {
-        self.record_cut(Cut::Requested);
+        self.end(Cut::Requested);
+    }
+
+    pub(super) fn end(&self, cut: Cut) {
+        self.record_cut(cut);
         self.reader.wake();
+    }
+
+    pub(super) fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -280,4 +307,9 @@ impl Connection {
     pub(super) fn reader(&self) -> &AtomicWaker {
         &self.reader
     }
+}
+
+fn is_grpc(request: &RequestHeader) -> bool {
+    let value = request.headers.get(http::header::CONTENT_TYPE);
+    value.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

@@ -27,9 +27,9 @@ use super::connection::{Connection, Opening, TlsFacts};
 use super::events::{Attempt, ConnectionEvents, HandshakeFailure, Refusal};
 use super::guard::Guarded;
 use super::handle::{ListenerHandle, ListenerState};
-use super::http::HttpConnection;
 use super::policy::EdgePolicy;
 use super::proxy_protocol::{self, Origin, ReadError};
+use super::serve::HttpConnection;
 use super::tls;
 use super::transport::Transport;
 
@@ -125,9 +125,9 @@ where
         Arc::new(http).process_new(Box::new(guarded), shutdown).await
     }
 
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-    }
+    /// Nothing: Pingora's own clean-up would close idle connections at once, under the feet of clients that are about to
+    /// use them. They are told by `Connection: close` or GOAWAY instead, and end with the process.
+    async fn cleanup(&self) {}
 }
 
 impl<P> Edge<P> {

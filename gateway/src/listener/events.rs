@@ -12,7 +12,7 @@ use super::proxy_protocol::ProxyError;
 /// Listens to the life of connections. Called on the worker that serves the connection: must not block.
 pub trait ConnectionEvents: Send + Sync + 'static {
     /// The connection is open: admitted, its PROXY header read and its TLS handshake done.
-    fn accepted(&self, connection: &Connection) {
+    fn accepted(&self, connection: &Arc<Connection>) {
         let _ = connection;
     }
     /// The connection was closed before anything was spoken on it.

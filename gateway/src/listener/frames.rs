@@ -183,7 +183,7 @@ mod tests {
 
     const TIMING: Timing = Timing {
         header: Duration::from_secs(10),
-        keepalive: Duration::from_secs(60),
+        keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
     };

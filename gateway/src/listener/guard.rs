@@ -157,14 +157,14 @@ impl Guarded {
         loop {
             let until = match &mut self.watch {
                 Watch::Http1(watch) => watch.wait(phase, read, now),
-                Watch::Http2(watch) => watch.wait(now),
+                Watch::Http2(watch) => earliest(watch.wait(now), self.connection.bodies().wait(now)),
             };
             let Some(until) = until else { return Poll::Pending };
             ready!(self.read_timer.poll(until, cx));
             now = Instant::now();
             let verdict = match &mut self.watch {
                 Watch::Http1(watch) => watch.check(phase, read, now),
-                Watch::Http2(watch) => watch.check(now),
+                Watch::Http2(watch) => watch.check(now).and_then(|()| self.connection.bodies().check(now)),
             };
             if let Err(cut) = verdict {
                 return Poll::Ready(Err(self.cut(cut)));
@@ -270,6 +270,10 @@ impl Ending {
             _ => Self::Failed,
         }
     }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    [a, b].into_iter().flatten().min()
 }
 
 /// The status in the head of an HTTP/1 answer.

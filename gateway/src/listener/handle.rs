@@ -114,8 +114,8 @@ pub struct ServedCertificate {
 }
 
 impl ListenerHandles {
-    /// Loads everything that `listeners` name.
-    pub(super) fn new(listeners: &[Listener]) -> Result<Self, ListenerError> {
+    /// Loads and checks everything that `listeners` name, for [`super::Listeners::build`]. Blocks on the disk.
+    pub fn open(listeners: &[Listener]) -> Result<Self, ListenerError> {
         let now = SystemTime::now();
         let handles = listeners.iter().enumerate().map(|(index, listener)| {
             let state = ListenerState::load(index, listener, None, now)?;

@@ -6,6 +6,7 @@
 //! connections is told to [`ConnectionEvents`]. Nothing here knows routes, filters or upstreams.
 
 mod admission;
+mod bodies;
 mod build;
 mod connection;
 mod edge;
@@ -13,11 +14,11 @@ mod events;
 mod frames;
 mod guard;
 mod handle;
-mod http;
 mod pace;
 mod policy;
 pub mod proxy_protocol;
 mod sender;
+mod serve;
 mod timer;
 mod tls;
 mod transport;
@@ -27,6 +28,7 @@ mod watch;
 mod tests;
 
 pub use admission::Admission;
+pub use bodies::BodyWatch;
 pub use build::Listeners;
 pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};
 pub use edge::{Edge, EdgeShared};

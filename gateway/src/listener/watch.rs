@@ -151,7 +151,7 @@ mod tests {
 
     const TIMING: Timing = Timing {
         header: Duration::from_secs(10),
-        keepalive: Duration::from_secs(60),
+        keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
     };
@@ -189,9 +189,9 @@ mod tests {
     fn later_headers_are_timed_from_their_first_byte() {
         let (mut watch, at) = watch();
         watch.turn(1, at(5));
-        assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(5)), Some(at(65)));
+        assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(5)), Some(at(95)));
         assert_eq!(
-            watch.check(Phase::Header, Read::Wanted, at(65)),
+            watch.check(Phase::Header, Read::Wanted, at(95)),
             Err(Cut::KeepaliveTimeout)
         );
         assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 3, at(50)), Ok(()));

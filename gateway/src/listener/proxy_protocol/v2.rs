@@ -49,10 +49,11 @@ fn client(family: u8, payload: &[u8]) -> Result<Origin, ProxyError> {
                 .ok_or(ProxyError::Malformed("too short for its family"))?,
         ),
         0x11 => {
-            let (addresses, rest) = split::<12>(payload)?;
-            let &[a, b, c, d, e, f, g, h, ports @ ..] = addresses;
+            let (source, rest) = split::<4>(payload)?;
+            let (destination, rest) = split::<4>(rest)?;
+            let (ports, rest) = split::<4>(rest)?;
             (
-                between(Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h), ports),
+                between(Ipv4Addr::from(*source), Ipv4Addr::from(*destination), *ports),
                 rest,
             )
         }

@@ -65,7 +65,7 @@ mod tests {
                 certificate: folder.join("tls.crt"),
                 key: folder.join("tls.key"),
             }],
-            min_version: Default::default(),
+            min_version: portcullis_config::listener::TlsVersion::V1_2,
             alpn: Vec::new(),
         }
     }

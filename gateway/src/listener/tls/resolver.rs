@@ -102,7 +102,7 @@ mod tests {
             assert!(Arc::ptr_eq(&chosen, &keys[expected]), "{name:?}");
         }
         let second = resolver
-            .choose(Some("a.example.com"), |key| !std::ptr::eq(key, &*keys[1]))
+            .choose(Some("a.example.com"), |key| !std::ptr::eq(key, Arc::as_ptr(&keys[1])))
             .unwrap();
         assert!(Arc::ptr_eq(&second, &keys[3]), "the other certificate of the same name");
         let none = resolver.choose(Some("a.example.com"), |_| false).unwrap();

@@ -1,0 +1,248 @@
+//! HTTP/1: who is too slow is cut, who is not stays, and what no phase sees is told.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_a_connection_alive_and_counts_its_requests() {
+    let running = start(long(), |_| {}).await;
+    let mut stream = running.connect().await;
+    for request in 1..=3 {
+        let answer = get(&mut stream, "/facts").await;
+        assert!(answer.contains(&format!(
+            "listener=test peer=127.0.0.1:{}",
+            stream.local_addr().unwrap().port()
+        )));
+        assert!(answer.contains(&format!(
+            "local={} protocol=Http1 requests={request} tls=none",
+            running.address
+        )));
+    }
+    drop(stream);
+    running.events.wait_for("closed client requests=3").await;
+    assert_eq!(running.events.count("early_reject"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dripped_header_is_cut() {
+    let running = start(short(), |_| {}).await;
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Slow: ")
+        .await
+        .unwrap();
+    drip(&mut stream, b"x").await;
+    running.events.wait_for("early_reject header_timeout 127.0.0.1").await;
+    running.events.wait_for("closed header_timeout requests=0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dripped_second_header_is_cut_too() {
+    let running = start(
+        EdgePolicy {
+            keepalive_timeout: PATIENCE,
+            ..short()
+        },
+        |_| {},
+    )
+    .await;
+    let mut stream = running.connect().await;
+    get(&mut stream, "/").await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n").await.unwrap();
+    drip(&mut stream, b"X-Slow: x\r\n").await;
+    running.events.wait_for("early_reject header_timeout").await;
+    running.events.wait_for("closed header_timeout requests=1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_and_an_idle_connection_are_closed() {
+    let running = start(short(), |_| {}).await;
+    let mut silent = running.connect().await;
+    assert_eq!(closed(&mut silent).await, "");
+    running.events.wait_for("closed keepalive_timeout requests=0").await;
+
+    let mut idle = running.connect().await;
+    get(&mut idle, "/").await;
+    assert_eq!(closed(&mut idle).await, "");
+    running.events.wait_for("closed keepalive_timeout requests=1").await;
+    assert_eq!(running.events.count("early_reject"), 0, "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_answer_is_not_the_clients_fault() {
+    let running = start(short(), |_| {}).await;
+    let mut stream = running.connect().await;
+    for _ in 0..2 {
+        assert!(
+            get(&mut stream, "/quiet").await.ends_with("thought"),
+            "three times as long as any limit"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_withheld_or_dripped_is_cut() {
+    let running = start(
+        EdgePolicy {
+            min_rate: 4096,
+            ..short()
+        },
+        |_| {},
+    )
+    .await;
+    let head = b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n";
+    let mut withheld = running.connect().await;
+    withheld.write_all(head).await.unwrap();
+    closed(&mut withheld).await;
+    running.events.wait_for("closed body_idle_timeout requests=1").await;
+
+    let mut dripped = running.connect().await;
+    dripped.write_all(head).await.unwrap();
+    drip(&mut dripped, b"x").await;
+    running.events.wait_for("closed body_min_rate requests=1").await;
+
+    let mut chunked = running.connect().await;
+    chunked
+        .write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await
+        .unwrap();
+    drip(&mut chunked, b"1\r\nx\r\n").await;
+    assert_eq!(running.events.count("early_reject"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_byte_withheld_is_cut() {
+    let running = start(short(), |_| {}).await;
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nfour")
+        .await
+        .unwrap();
+    closed(&mut stream).await;
+    running.events.wait_for("closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steady_body_passes_however_long_it_takes() {
+    let running = start(short(), |_| {}).await;
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 20000\r\n\r\n")
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        stream.write_all(&[b'x'; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert!(read_answer(&mut stream).await.ends_with("20000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_cut_and_a_steady_one_is_not() {
+    let running = start(short(), |_| {}).await;
+    let mut stuck = running.connect().await;
+    stuck
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    running.events.wait_for("closed send_").await;
+    drop(stuck);
+
+    let mut steady = running.connect().await;
+    steady
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut taken = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while taken < LARGE {
+        let count = timeout(PATIENCE, steady.read(&mut buffer)).await.unwrap().unwrap();
+        assert_ne!(count, 0, "cut after {taken}");
+        taken += count;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_tunnel_stays() {
+    let running = start(short(), |_| {}).await;
+    let mut stream = running.connect().await;
+    let head = ask(
+        &mut stream,
+        "GET /tunnel HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    )
+    .await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    for word in [b"first", b"later"] {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        stream.write_all(word).await.unwrap();
+        let mut echo = [0; 5];
+        timeout(PATIENCE, stream.read_exact(&mut echo)).await.unwrap().unwrap();
+        assert_eq!(&echo, word);
+    }
+    drop(stream);
+    running.events.wait_for("closed client requests=1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pingora_refuses_is_told() {
+    let running = start(long(), |_| {}).await;
+    for (bytes, status, event) in [
+        (
+            &b"\x16\x03\x01\x00\x05hello\r\n\r\n"[..],
+            "400",
+            "early_reject malformed_request 127.0.0.1",
+        ),
+        (
+            b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+            "405",
+            "early_reject method_not_allowed",
+        ),
+    ] {
+        let mut stream = running.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let answer = closed(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer:?}");
+        running.events.wait_for(event).await;
+    }
+    let mut many = running.connect().await;
+    let lines = "X: y\r\n".repeat(300);
+    many.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n").as_bytes())
+        .await
+        .unwrap();
+    closed(&mut many).await;
+    assert_eq!(
+        timeout(PATIENCE, async {
+            while running.events.count("early_reject malformed_request") < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await,
+        Ok(())
+    );
+    let mut leaver = running.connect().await;
+    leaver.write_all(b"GET / HTT").await.unwrap();
+    drop(leaver);
+    running.events.wait_for("early_reject closed_in_header").await;
+    assert_eq!(running.events.count("early_reject"), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_second_request_is_told() {
+    let running = start(long(), |_| {}).await;
+    let mut stream = running.connect().await;
+    get(&mut stream, "/").await;
+    stream.write_all(b"\0\r\n\r\n").await.unwrap();
+    closed(&mut stream).await;
+    running.events.wait_for("early_reject malformed_request").await;
+    running.events.wait_for("closed server requests=1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_closes_idle_connections() {
+    let running = start(long(), |_| {}).await;
+    let mut stream = running.connect().await;
+    get(&mut stream, "/").await;
+    running.stop.send(true).unwrap();
+    assert_eq!(closed(&mut stream).await, "");
+    running.events.wait_for("closed server requests=1").await;
+}
