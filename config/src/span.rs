@@ -83,6 +83,13 @@ impl SourceMap {
         id
     }
 
+    /// Name and text of every file, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files
+            .iter()
+            .map(|source| (source.name.as_str(), source.text.as_str()))
+    }
+
     /// The text of a file; empty when there is no such file.
     pub fn text(&self, file: FileId) -> &str {
         self.source(file).map_or("", |source| &source.text)

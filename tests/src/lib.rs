@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What black-box tests stand on: the real binary as a child process, origins that record what reaches them, an identity
+//! provider, clients that say exactly what they are told to, and signed bundles. Only loopback, only ephemeral ports.
+
+pub mod bundle;
+pub mod gateway;
+pub mod h1;
+pub mod idp;
+pub mod nginx;
+pub mod origin;
+pub mod ports;
+pub mod skip;

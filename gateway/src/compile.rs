@@ -1,0 +1,236 @@
+//! From a loaded configuration to a [`Gateway`]: chains, routes, upstreams. Touches nothing outside but the certificate
+//! files of upstreams, and nothing that is in use: a failure here changes nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use portcullis_bundles::policies::Policies;
+use portcullis_bundles::requirement::RoutePath;
+use portcullis_config::diagnostic::{Diagnostic, Diagnostics, codes};
+use portcullis_config::document::Document;
+use portcullis_config::gateway::Config;
+use portcullis_config::load::Loaded;
+use portcullis_config::policy::Expired;
+use portcullis_config::site::{self, Site};
+use portcullis_filters::chain::Chain;
+use portcullis_filters::zones::{BuildEnv, Zones, ZonesBuilder};
+
+use crate::client::TrustedProxies;
+use crate::forward::Rewrite;
+use crate::route::Router;
+use crate::snapshot::{Action, Gateway, Route};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+/// What outlives a configuration.
+pub struct Heritage<'a> {
+    /// State of filters.
+    pub zones: &'a Zones,
+    /// Health and in-flight counts of servers.
+    pub upstreams: Option<&'a Upstreams>,
+    /// Counters of routes.
+    pub metrics: &'a Metrics,
+}
+
+/// Compiles a configuration. Everything wrong with it is reported at once.
+pub fn compile(loaded: &Loaded, heritage: &Heritage<'_>) -> Result<Gateway, Diagnostics> {
+    let config = &loaded.config;
+    let mut out = Diagnostics::default();
+    let upstreams = compile_upstreams(loaded, heritage.upstreams, &mut out);
+    let mut zones = ZonesBuilder::from(heritage.zones);
+    let mut routes = Vec::new();
+    for (index, site) in config.sites.iter().enumerate() {
+        let mut compiler = SiteCompiler {
+            site,
+            index,
+            config,
+            document: &loaded.document,
+            zones: &mut zones,
+            upstreams: upstreams.as_ref(),
+            metrics: heritage.metrics,
+        };
+        compiler.routes(&mut routes, &mut out);
+    }
+    let unrouted = Chain::bare(&mut BuildEnv::new(&mut zones, &config.identity.issuers, "-"));
+    let listeners: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    match upstreams {
+        Some(upstreams) if out.is_empty() => Ok(Gateway {
+            config: Arc::new(config.clone()),
+            digest: loaded.digest_hex(),
+            source: source(loaded),
+            files: loaded.files.clone(),
+            router: Router::compile(&config.sites, &listeners),
+            routes,
+            unrouted,
+            upstreams: Arc::new(upstreams),
+            zones: Arc::new(zones.finish()),
+            trusted: TrustedProxies::new(&config.trusted_proxies),
+            expired: config.policy.as_ref().map_or(Expired::Keep, |policy| policy.expired),
+        }),
+        _ => Err(out),
+    }
+}
+
+fn compile_upstreams(loaded: &Loaded, previous: Option<&Upstreams>, out: &mut Diagnostics) -> Option<Upstreams> {
+    match Upstreams::compile(&loaded.config.upstreams, previous) {
+        Ok(upstreams) => Some(upstreams),
+        Err(errors) => {
+            for error in errors {
+                let diagnostic = Diagnostic::new(codes::UNREADABLE_FILE, error.to_string());
+                out.push(at_path(
+                    diagnostic,
+                    &loaded.document,
+                    &format!("upstreams.{}", error.upstream),
+                ));
+            }
+            None
+        }
+    }
+}
+
+/// A diagnostic about what stands at a path.
+fn at_path(diagnostic: Diagnostic, document: &Document, path: &str) -> Diagnostic {
+    match document.at(path) {
+        Some(node) => diagnostic.on_key(document, node),
+        None => diagnostic.path(path),
+    }
+}
+
+/// The configuration as it was written, each file behind a comment with its name.
+fn source(loaded: &Loaded) -> String {
+    loaded
+        .sources
+        .iter()
+        .map(|(name, text)| format!("# {name}\n{text}\n"))
+        .collect()
+}
+
+/// Compiles the routes of one site.
+struct SiteCompiler<'a> {
+    site: &'a Site,
+    index: usize,
+    config: &'a Config,
+    document: &'a Document,
+    zones: &'a mut ZonesBuilder,
+    upstreams: Option<&'a Upstreams>,
+    metrics: &'a Metrics,
+}
+
+impl SiteCompiler<'_> {
+    fn routes(&mut self, routes: &mut Vec<Route>, out: &mut Diagnostics) {
+        let hosts: Arc<[_]> = self.site.hosts.as_slice().into();
+        let host = self.site.hosts.first().map(ToString::to_string).unwrap_or_default();
+        for (place, route) in self.site.routes.iter().enumerate() {
+            let name: Arc<str> = route
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("{host} {}", describe(&route.matches)))
+                .into();
+            let specs: Vec<site::Link> = self.site.filters.iter().chain(&route.filters).cloned().collect();
+            let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name);
+            let chain = Chain::build(&specs, self.document, &mut env, out);
+            let action = self.action(route, place, out);
+            let (Some(chain), Some(action)) = (chain, action) else {
+                continue;
+            };
+            let matches = &route.matches;
+            routes.push(Route {
+                metrics: self.metrics.route(&name),
+                name,
+                hosts: Arc::clone(&hosts),
+                path: matches
+                    .path
+                    .as_ref()
+                    .or(matches.path_prefix.as_ref())
+                    .map_or("/", String::as_str)
+                    .into(),
+                exact: matches.path.is_some(),
+                chain,
+                action,
+            });
+        }
+    }
+
+    fn action(&self, route: &site::Route, place: usize, out: &mut Diagnostics) -> Option<Action> {
+        if let Some(proxy) = &route.proxy {
+            let upstream = self.upstreams?.index_of(&proxy.upstream)?;
+            let prefix = route.matches.path_prefix.as_deref().unwrap_or("/");
+            let rewrite = proxy.rewrite_prefix.as_ref().map(|with| Rewrite::new(prefix, with));
+            return Some(Action::Proxy { upstream, rewrite });
+        }
+        if let Some(redirect) = &route.redirect {
+            return Some(Action::Redirect {
+                status: redirect.status.0,
+                to: redirect.to.as_str().into(),
+            });
+        }
+        let respond = route.respond.as_ref()?;
+        let Ok(content_type) = HeaderValue::from_str(&respond.content_type) else {
+            let path = format!("sites[{}].routes[{place}].respond.content_type", self.index);
+            let diagnostic = Diagnostic::new(codes::INVALID_VALUE, "a media type has no control characters");
+            out.push(at_path(diagnostic, self.document, &path));
+            return None;
+        };
+        Some(Action::Respond {
+            status: respond.status.0,
+            content_type,
+            body: Bytes::from(respond.body.clone()),
+        })
+    }
+}
+
+/// A route's match in a few words, for logs and metrics.
+fn describe(matches: &site::Match) -> String {
+    let mut text = match (&matches.path, &matches.path_prefix) {
+        (Some(path), _) => format!("={path}"),
+        (None, Some(prefix)) => prefix.clone(),
+        (None, None) => "/".to_owned(),
+    };
+    for method in matches.methods.iter().flatten() {
+        text.push(' ');
+        text.push_str(&method.0);
+    }
+    for (name, value) in &matches.headers {
+        text.push_str(&format!(" {}={value}", name.0));
+    }
+    text
+}
+
+/// A requirement of the bundle that the configuration does not meet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the bundle requires `{filter}` on the route `{route}`, in force and with `on_error: deny`")]
+pub struct Unmet {
+    /// The route.
+    pub route: Arc<str>,
+    /// The filter that is missing, in shadow, or open on errors.
+    pub filter: Arc<str>,
+}
+
+/// Holds a configuration against the requirements of a bundle.
+pub fn unmet(gateway: &Gateway, policies: &Policies) -> Vec<Unmet> {
+    let mut unmet = Vec::new();
+    for requirement in policies.requirements() {
+        for route in &gateway.routes {
+            let path = if route.exact {
+                RoutePath::Exact(&route.path)
+            } else {
+                RoutePath::Prefix(&route.path)
+            };
+            if !route.hosts.iter().any(|host| requirement.concerns(host, path)) {
+                continue;
+            }
+            for filter in requirement
+                .filters
+                .iter()
+                .filter(|filter| !route.chain.enforces(filter))
+            {
+                unmet.push(Unmet {
+                    route: Arc::clone(&route.name),
+                    filter: Arc::clone(filter),
+                });
+            }
+        }
+    }
+    unmet
+}

@@ -1,0 +1,158 @@
+//! One request and its answer, from the header read to the log line: the state that Pingora's phases share.
+//!
+//! The steps are in the folder: [`admit`] (request), [`leg`] (upstream), [`answer`] (response), [`record`] (log).
+
+pub mod admit;
+pub mod answer;
+pub mod leg;
+pub mod record;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, StatusCode};
+use pingora_proxy::Session;
+use portcullis_filters::chain::{Chain, ChainState};
+use portcullis_filters::client::{Client, Now};
+use portcullis_filters::facts::Facts;
+use portcullis_filters::receipt::Receipt;
+use portcullis_filters::request::Head;
+use portcullis_filters::verdict::Denial;
+
+use crate::intake::Target;
+use crate::listener::Connection;
+use crate::live::Live;
+use crate::request_id::RequestId;
+use crate::route::RouteId;
+use crate::snapshot::{Route, Snapshot};
+use crate::telemetry::traces::RequestSpan;
+
+use self::leg::Leg;
+
+/// The reason of a refusal because mandatory links did not run.
+const MISSING_RECEIPT: &str = "missing_receipt";
+
+/// One request and its answer.
+pub struct Exchange {
+    /// Where the snapshot came from; counts this exchange as in flight.
+    pub(crate) live: Arc<Live>,
+    /// What it is judged by, from beginning to end.
+    pub snapshot: Arc<Snapshot>,
+    /// The connection that it came in on.
+    pub connection: Option<Arc<Connection>>,
+    /// Names it in logs, answers and upstream.
+    pub id: RequestId,
+    /// When its header was complete.
+    pub started: Instant,
+    /// The same, as filters see it.
+    pub now: Now,
+    /// What it asks for. `None` when that was refused.
+    pub target: Option<Target>,
+    /// Who asks.
+    pub client: Option<Client>,
+    /// The route that matched.
+    pub route: Option<RouteId>,
+    chain: Option<ChainState>,
+    /// What filters found out.
+    pub facts: Facts,
+    /// The refusal, if it was refused or failed.
+    pub denial: Option<Denial>,
+    /// The link that refused, if a link did.
+    pub denied_by: Option<Arc<str>>,
+    /// The way to the upstream and back.
+    pub leg: Leg,
+    /// The status of the answer.
+    pub status: Option<StatusCode>,
+    /// Bytes of the request's body so far.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body so far.
+    pub response_bytes: u64,
+    /// Its span, where traces are configured.
+    pub span: Option<RequestSpan>,
+}
+
+impl Exchange {
+    /// Begins an exchange under the snapshot of this moment.
+    pub fn begin(live: &Arc<Live>) -> Self {
+        live.enter();
+        Self {
+            live: Arc::clone(live),
+            snapshot: live.snapshot(),
+            connection: None,
+            id: RequestId::new(),
+            started: Instant::now(),
+            now: live.now(),
+            target: None,
+            client: None,
+            route: None,
+            chain: None,
+            facts: Facts::default(),
+            denial: None,
+            denied_by: None,
+            leg: Leg::default(),
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            span: None,
+        }
+    }
+
+    /// The route that matched.
+    pub fn route(&self) -> Option<&Route> {
+        self.snapshot.gateway.route(self.route?)
+    }
+
+    /// The links that ran.
+    pub fn receipt(&self) -> Receipt {
+        self.chain.as_ref().map(ChainState::receipt).unwrap_or_default()
+    }
+
+    /// Mandatory links that did not run. Everything is missing before the chain began.
+    pub fn missing(&self) -> Receipt {
+        match &self.chain {
+            Some(state) => chain_of(&self.snapshot, self.route).missing(state),
+            None => Receipt(u64::MAX),
+        }
+    }
+
+    /// Notes the status of the answer.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.live.leave();
+    }
+}
+
+/// The chain of a route, or the one that runs where none matched.
+fn chain_of(snapshot: &Snapshot, route: Option<RouteId>) -> &Chain {
+    match route.and_then(|id| snapshot.gateway.route(id)) {
+        Some(route) => &route.chain,
+        None => &snapshot.gateway.unrouted,
+    }
+}
+
+/// What came in, as filters see it.
+fn head<'a>(method: &'a Method, headers: &'a HeaderMap, target: &'a Target, client: &'a Client, now: Now) -> Head<'a> {
+    Head {
+        method,
+        host: &target.host,
+        path: &target.path,
+        query: target.query.as_deref(),
+        headers,
+        client,
+        now,
+    }
+}
+
+/// Whether a gRPC client asks, who reads refusals differently.
+fn is_grpc(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

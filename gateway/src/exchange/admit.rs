@@ -1,0 +1,242 @@
+//! The request phase: target, client, limits, route, chain; then our own answer, or on to the upstream.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use pingora_error::Result;
+use pingora_proxy::Session;
+use portcullis_filters::chain::Progress;
+use portcullis_filters::request::Request;
+use portcullis_filters::verdict::{Denial, Reason, Stop};
+
+use super::{Exchange, chain_of, head};
+use crate::client;
+use crate::intake;
+use crate::listener::Connection;
+use crate::respond::Answer;
+use crate::route::Found;
+use crate::snapshot::Action;
+
+/// Longest that a filter's wait (for a key set, say) may hold a request up. The filter is asked again then.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+impl Exchange {
+    /// Takes the request in. `true`: it was answered.
+    pub async fn receive(&mut self, session: &mut Session) -> Result<bool> {
+        let answer = match self.admit(session).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(answer)) => answer,
+            Err(denial) => self.refusal(session, denial)?,
+        };
+        self.answer(session, answer).await?;
+        Ok(true)
+    }
+
+    /// Decides whether the request goes upstream (`None`) or is answered by us.
+    async fn admit(&mut self, session: &mut Session) -> Result<Option<Answer>, Denial> {
+        self.identify(session)?;
+        self.check_limits(session)?;
+        let found = self.find_route(session);
+        if let Some(answer) = self.run_chain(session).await? {
+            return Ok(Some(answer));
+        }
+        match found {
+            Found::Route(_) => self.own_answer(),
+            Found::None if self.target.as_ref().is_some_and(|target| &*target.path == "*") => {
+                let answer = Answer::new(StatusCode::NO_CONTENT, "", bytes::Bytes::new());
+                Ok(Some(
+                    answer
+                        .and_then(|answer| answer.with(header::ALLOW, ALLOWED_EVERYWHERE))
+                        .map_err(broken)?,
+                ))
+            }
+            Found::None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
+            Found::MethodNotAllowed(methods) => {
+                let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+                let denial = Denial::new(StatusCode::METHOD_NOT_ALLOWED, Reason("method_not_allowed"));
+                Err(denial.header(header::ALLOW, HeaderValue::from_str(&allow).map_err(broken)?))
+            }
+        }
+    }
+
+    /// Who asks for what.
+    fn identify(&mut self, session: &Session) -> Result<(), Denial> {
+        self.connection = Connection::shared(session);
+        let request = session.req_header();
+        let (peer, tls) = match &self.connection {
+            Some(connection) => (connection.peer().ip(), connection.tls().is_some()),
+            None => {
+                return Err(Denial::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    Reason("connection_unknown"),
+                ));
+            }
+        };
+        let client = client::identify(peer, tls, &request.headers, &self.snapshot.gateway.trusted);
+        if client.peer_is_trusted {
+            self.id.take_from(&request.headers);
+        }
+        self.span = self
+            .live
+            .observers()
+            .traces
+            .begin(&request.headers, client.peer_is_trusted);
+        self.client = Some(client);
+        let raw_header = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+        self.target = Some(intake::read(request, raw_header.as_deref())?);
+        Ok(())
+    }
+
+    /// What is too much is refused before anybody looks at it.
+    fn check_limits(&self, session: &Session) -> Result<(), Denial> {
+        let limits = &self.snapshot.gateway.config.limits;
+        let headers = &session.req_header().headers;
+        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        if headers.len() > limits.request_headers as usize {
+            return Err(Denial::new(too_large, Reason("too_many_headers")));
+        }
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        if bytes + session.req_header().raw_path().len() > to_usize(limits.request_header_bytes.get()) {
+            return Err(Denial::new(too_large, Reason("header_too_large")));
+        }
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > limits.request_body_bytes.get()) {
+            return Err(Denial::new(StatusCode::PAYLOAD_TOO_LARGE, Reason("body_too_large")));
+        }
+        Ok(())
+    }
+
+    fn find_route(&mut self, session: &Session) -> Found {
+        let (Some(target), Some(connection)) = (&self.target, &self.connection) else {
+            return Found::None;
+        };
+        let request = session.req_header();
+        let router = &self.snapshot.gateway.router;
+        let found = router.find(
+            connection.listener().index,
+            &target.host,
+            &target.path,
+            &request.method,
+            &request.headers,
+        );
+        if let Found::Route(id) = found {
+            self.route = Some(id);
+        }
+        found
+    }
+
+    /// Runs the request phase of the chain.
+    async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Answer>, Denial> {
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let chain = chain_of(&snapshot, self.route);
+        let state = self.chain.insert(chain.start());
+        let (Some(target), Some(client)) = (&self.target, &self.client) else {
+            return Err(Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("target_unknown")));
+        };
+        let policy = snapshot.policy.view(snapshot.gateway.expired, self.now.unix());
+        loop {
+            let progress = {
+                let request = session.req_header();
+                let head = head(&request.method, &request.headers, target, client, self.now);
+                chain.on_request(
+                    state,
+                    &mut Request {
+                        head: &head,
+                        facts: &mut self.facts,
+                        policy,
+                    },
+                )
+            };
+            match progress {
+                Progress::Done => return Ok(None),
+                Progress::Wait(future) => {
+                    // Whether it came in time is the filter's to find out: it is asked again.
+                    let _ = tokio::time::timeout(LONGEST_WAIT, future).await;
+                }
+                Progress::Stop(Stop::Deny(denial), info) => {
+                    self.denied_by = Some(info.link);
+                    return Err(denial);
+                }
+                Progress::Stop(Stop::Reply(reply), _) => return Ok(Some(Answer::reply(&reply).map_err(broken)?)),
+            }
+        }
+    }
+
+    /// The answer of a route that is ours to give. `None`: an upstream gives it.
+    fn own_answer(&self) -> Result<Option<Answer>, Denial> {
+        match self.route().map(|route| &route.action) {
+            Some(Action::Proxy { .. }) => Ok(None),
+            Some(Action::Respond {
+                status,
+                content_type,
+                body,
+            }) => {
+                let answer = Answer::new(*status, content_type.to_str().unwrap_or_default(), body.clone());
+                Ok(Some(answer.map_err(broken)?))
+            }
+            Some(Action::Redirect { status, to }) => {
+                let location = HeaderValue::from_str(&self.location(to)).map_err(broken)?;
+                let answer = Answer::new(*status, "", bytes::Bytes::new());
+                Ok(Some(
+                    answer
+                        .and_then(|answer| answer.with(header::LOCATION, location))
+                        .map_err(broken)?,
+                ))
+            }
+            None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
+        }
+    }
+
+    /// A redirect's Location with its variables replaced.
+    fn location(&self, to: &str) -> String {
+        let Some(target) = &self.target else {
+            return to.to_owned();
+        };
+        let query = target
+            .query
+            .as_ref()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
+        // A path of several slashes would be read as another host; the normalised form has none.
+        to.replace("${path}", &target.path)
+            .replace("${query}", &query)
+            .replace("${host}", &target.authority)
+    }
+
+    /// The refusal as an answer, noted for the log.
+    pub(super) fn refusal(&mut self, session: &Session, denial: Denial) -> Result<Answer> {
+        let answer = match super::is_grpc(session) {
+            true => Answer::grpc_refusal(&denial)?,
+            false => Answer::refusal(&denial, self.id.as_str())?,
+        };
+        let in_doubt = denial.status == StatusCode::NOT_IMPLEMENTED || denial.reason.0 == "framing_ambiguous";
+        self.denial = Some(denial);
+        Ok(answer.closing(in_doubt))
+    }
+
+    /// Whether this is a WebSocket handshake (RFC 6455) that HTTP/1.1 can carry through.
+    pub(super) fn is_websocket(session: &Session) -> bool {
+        session.is_upgrade_req()
+            && session
+                .req_header()
+                .headers
+                .get(header::UPGRADE)
+                .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    }
+}
+
+/// Something that validation made impossible.
+fn broken(_: impl std::fmt::Debug) -> Denial {
+    Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("internal"))
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

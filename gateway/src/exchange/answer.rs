@@ -1,0 +1,136 @@
+//! The response phase: the upstream's answer on its way down, our own answers, and what becomes of failures.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::{FailToProxy, Session};
+use portcullis_filters::response::Response;
+use portcullis_filters::verdict::{Denial, Reason, Stop};
+
+use super::{Exchange, chain_of, head};
+use crate::forward;
+use crate::respond::Answer;
+
+impl Exchange {
+    /// Writes an answer that is ours, after the response phase of the chain.
+    pub(super) async fn answer(&mut self, session: &mut Session, answer: Answer) -> Result<()> {
+        let answer = match self.on_response(session, answer.header()) {
+            Ok(()) => answer,
+            Err(Stop::Reply(reply)) => Answer::reply(&reply)?,
+            Err(Stop::Deny(denial)) => self.refusal(session, denial)?,
+        };
+        answer.write(session, self).await
+    }
+
+    /// The upstream's answer, before it goes down.
+    pub fn upstream_response(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        self.upstream_answered(response.status);
+        forward::strip_hop_by_hop(response);
+        if let Err(stop) = self.on_response(session, response) {
+            return Err(self.stopped(stop));
+        }
+        forward::edit_response(response, &self.facts.response_headers)?;
+        response.insert_header(forward::X_REQUEST_ID, self.id.as_str())?;
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            if let Some(connection) = &self.connection {
+                connection.set_tunnel();
+            }
+        }
+        self.answered(response.status);
+        Ok(())
+    }
+
+    fn on_response(&mut self, session: &Session, response: &ResponseHeader) -> Result<(), Stop> {
+        let (Some(state), Some(target), Some(client)) = (&mut self.chain, &self.target, &self.client) else {
+            return Ok(());
+        };
+        let request = session.req_header();
+        let head = head(&request.method, &request.headers, target, client, self.now);
+        let (status, headers) = (response.status, &response.headers);
+        let mut response = Response {
+            head: &head,
+            status,
+            headers,
+            facts: &mut self.facts,
+        };
+        chain_of(&self.snapshot, self.route).on_response(state, &mut response)
+    }
+
+    /// A piece of the answer's body, on its way down.
+    pub fn response_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+        if let Some(state) = &mut self.chain {
+            if let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last) {
+                return Err(self.stopped(stop));
+            }
+        }
+        self.response_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(())
+    }
+
+    /// The exchange failed: answers with what went wrong while that is still possible.
+    pub async fn failed(&mut self, session: &mut Session, error: &Error) -> FailToProxy {
+        let Some(denial) = self.denial.take().or_else(|| denial_of(error)) else {
+            self.denial = Some(Denial::new(client_closed(), Reason("client_closed")));
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
+        };
+        let status = denial.status.as_u16();
+        if session.response_written().is_some() {
+            // Too late for another answer: the connection ends here, which the client notices.
+            self.denial = Some(denial);
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
+        }
+        let written = match self.refusal(session, denial) {
+            Ok(answer) => self.answer(session, answer.closing(true)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            tracing::debug!(request_id = self.id.as_str(), %error, "the refusal could not be written");
+        }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
+    }
+}
+
+/// nginx's 499: the client was gone before the answer.
+pub(super) fn client_closed() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+/// The refusal that an error of Pingora amounts to. `None`: the client is gone.
+fn denial_of(error: &Error) -> Option<Denial> {
+    let (status, reason) = match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(status), _) => (
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            "proxy_error",
+        ),
+        (ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::WriteTimedout, ErrorSource::Downstream) => {
+            return None;
+        }
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+        (ErrorType::ReadError, ErrorSource::Downstream) => return None,
+        (_, ErrorSource::Downstream) => (StatusCode::BAD_REQUEST, "request_malformed"),
+        (ErrorType::ConnectTimedout, _) => (StatusCode::GATEWAY_TIMEOUT, "upstream_connect_timeout"),
+        (ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+        (ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError, _) => {
+            (StatusCode::BAD_GATEWAY, "upstream_connect_error")
+        }
+        (ErrorType::TLSHandshakeFailure | ErrorType::TLSHandshakeTimedout | ErrorType::InvalidCert, _) => {
+            (StatusCode::BAD_GATEWAY, "upstream_tls_error")
+        }
+        (_, ErrorSource::Upstream) => (StatusCode::BAD_GATEWAY, "upstream_error"),
+        (_, ErrorSource::Internal | ErrorSource::Unset) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    };
+    Some(Denial::new(status, Reason(reason)))
+}

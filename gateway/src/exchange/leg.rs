@@ -1,0 +1,213 @@
+//! The way to the upstream: which server, with which header, and whether to try again.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, OkOrErr, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use portcullis_filters::attributes;
+use portcullis_filters::request::Request;
+use portcullis_filters::verdict::{Denial, Reason, Stop};
+use smallvec::SmallVec;
+
+use super::{Exchange, chain_of, head};
+use crate::forward;
+use crate::snapshot::Action;
+use crate::upstream::{
+    Choice, Failure, Outcome, PeerUse, Replay, Selected, Upstream, hash_key, is_idempotent, may_retry,
+};
+
+/// The way of a request to an upstream and back.
+#[derive(Default)]
+pub struct Leg {
+    selected: Option<Selected>,
+    tried: SmallVec<[usize; 4]>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the current attempt began.
+    pub began: Option<Instant>,
+    /// How long it took to get a connection.
+    pub connect: Option<Duration>,
+    /// From the attempt's begin to the answer's header.
+    pub first_byte: Option<Duration>,
+    /// Whether the connection had been used before.
+    pub reused: bool,
+    /// A byte of the request may have reached a server.
+    sent: bool,
+    /// The status that the upstream gave.
+    pub status: Option<StatusCode>,
+}
+
+impl Leg {
+    /// The address of the server that was tried last.
+    pub fn server(&self) -> Option<&Selected> {
+        self.selected.as_ref()
+    }
+}
+
+impl Exchange {
+    /// Chooses a server. This is the gate before the upstream: without every mandatory receipt nobody passes.
+    pub fn choose_server(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
+        self.prove()?;
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let upstream = self
+            .upstream(&snapshot)
+            .or_err(ErrorType::InternalError, "the route has no upstream")?;
+        let hash = upstream.hash_key().and_then(|key| self.hash(session, key));
+        if let Some(last) = self.leg.selected.take() {
+            self.leg.tried.push(last.index());
+        }
+        let Some(selected) = upstream.select(Choice {
+            hash,
+            tried: &self.leg.tried,
+        }) else {
+            return Err(self.fail(StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"));
+        };
+        let purpose = if Self::is_websocket(session) {
+            PeerUse::Upgrade
+        } else {
+            PeerUse::Request
+        };
+        let peer = selected.peer(purpose);
+        self.leg.attempts += 1;
+        // What was read of the body is sent again from its beginning.
+        self.request_bytes = 0;
+        self.leg.began = Some(Instant::now());
+        self.leg.selected = Some(selected);
+        Ok(peer)
+    }
+
+    /// Refuses unless every mandatory link has left its receipt.
+    fn prove(&mut self) -> Result<()> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(request_id = self.id.as_str(), %missing, "mandatory filters did not run; the request is refused");
+        Err(self.fail(StatusCode::INTERNAL_SERVER_ERROR, super::MISSING_RECEIPT))
+    }
+
+    pub(super) fn upstream<'s>(&self, snapshot: &'s crate::snapshot::Snapshot) -> Option<&'s Upstream> {
+        match snapshot.gateway.route(self.route?)?.action {
+            Action::Proxy { upstream, .. } => snapshot.gateway.upstreams.get(upstream).map(|upstream| &**upstream),
+            Action::Redirect { .. } | Action::Respond { .. } => None,
+        }
+    }
+
+    /// The hash of the request's key, where it has one.
+    fn hash(&mut self, session: &Session, key: &portcullis_config::key::Key) -> Option<u64> {
+        let (target, client) = (self.target.as_ref()?, self.client.as_ref()?);
+        let request = session.req_header();
+        let head = head(&request.method, &request.headers, target, client, self.now);
+        let policy = self
+            .snapshot
+            .policy
+            .view(self.snapshot.gateway.expired, self.now.unix());
+        let request = Request {
+            head: &head,
+            facts: &mut self.facts,
+            policy,
+        };
+        attributes::text(&request, key)
+            .ok()
+            .flatten()
+            .map(|value| hash_key(value.as_bytes()))
+    }
+
+    /// A connection is there.
+    pub fn connected(&mut self, reused: bool) {
+        self.leg.reused = reused;
+        self.leg.connect = self.leg.began.map(|began| began.elapsed());
+    }
+
+    /// Makes the header that goes upstream.
+    pub fn prepare_upstream(&mut self, session: &Session, request: &mut RequestHeader) -> Result<()> {
+        self.prove()?;
+        let (Some(target), Some(client)) = (&self.target, &self.client) else {
+            return Error::e_explain(ErrorType::InternalError, "a request without a target");
+        };
+        let rewrite = match self.route().map(|route| &route.action) {
+            Some(Action::Proxy { rewrite, .. }) => rewrite.as_ref(),
+            _ => None,
+        };
+        forward::set_target(request, target, rewrite)?;
+        forward::join_cookies(request)?;
+        forward::set_forwarded(request, client, target, self.id.as_str())?;
+        if let Some(span) = &self.span {
+            span.inject(request)?;
+        }
+        forward::edit_request(request, &self.facts.request_headers)?;
+        if let (Some(upstream), Some(selected)) = (self.upstream(&self.snapshot), &self.leg.selected) {
+            let host = upstream.host_for(&target.authority, selected.server());
+            request.insert_header(http::header::HOST, host)?;
+        }
+        if session.as_http1().is_some() && session.req_header().headers.contains_key(http::header::EXPECT) {
+            // Pingora has told the client to go on; the upstream has nothing left to agree to.
+            request.remove_header(&http::header::EXPECT);
+        }
+        self.leg.sent = true;
+        Ok(())
+    }
+
+    /// A piece of the request's body, on its way up.
+    pub fn request_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+        self.request_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if self.request_bytes > self.snapshot.gateway.config.limits.request_body_bytes.get() {
+            return Err(self.fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+        }
+        let Some(state) = &mut self.chain else { return Ok(()) };
+        match chain_of(&self.snapshot, self.route).on_request_body(state, chunk, last) {
+            Ok(()) => Ok(()),
+            Err(stop) => Err(self.stopped(stop)),
+        }
+    }
+
+    /// The chain ended the exchange after the request phase.
+    pub(super) fn stopped(&mut self, stop: Stop) -> Box<Error> {
+        let denial = match stop {
+            Stop::Deny(denial) => denial,
+            Stop::Reply(reply) => Denial::new(reply.status, Reason("replaced_by_filter")),
+        };
+        let error = Error::explain(ErrorType::HTTPStatus(denial.status.as_u16()), denial.reason.0);
+        self.denial = Some(denial);
+        error
+    }
+
+    /// A failure with a status and a reason; `fail_to_proxy` answers it.
+    pub(super) fn fail(&mut self, status: StatusCode, reason: &'static str) -> Box<Error> {
+        self.denial = Some(Denial::new(status, Reason(reason)));
+        Error::explain(ErrorType::HTTPStatus(status.as_u16()), reason)
+    }
+
+    /// An attempt failed: reports it and says whether it is tried again.
+    pub fn attempt_failed(&mut self, session: &Session, error: &mut Error, connected: bool) {
+        error.set_retry(false);
+        let Some(failure) = Failure::of(error) else { return };
+        if let Some(selected) = &self.leg.selected {
+            selected.report(Outcome::from(failure));
+        }
+        let Some(retry) = self.upstream(&self.snapshot).map(Upstream::retry) else {
+            return;
+        };
+        let replay = Replay {
+            idempotent: is_idempotent(&session.req_header().method),
+            header_sent: connected && self.leg.sent,
+            body_replayable: !session.as_ref().retry_buffer_truncated(),
+        };
+        if session.response_written().is_none() && may_retry(retry, self.leg.attempts, failure, replay) {
+            error.set_retry(true);
+        }
+    }
+
+    /// The upstream's answer has begun.
+    pub fn upstream_answered(&mut self, status: StatusCode) {
+        self.leg.first_byte = self.leg.began.map(|began| began.elapsed());
+        self.leg.status = Some(status);
+        if let Some(selected) = &self.leg.selected {
+            selected.report(Outcome::of_status(status.as_u16()));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The last step: a line in the access log, the route's counters, the span. Nothing is decided any more.
+
+use http::Version;
+use pingora_error::Error;
+use pingora_proxy::Session;
+use portcullis_filters::receipt::Receipt;
+use portcullis_filters::record::LogRecord;
+use portcullis_filters::verdict::{Denial, Reason};
+
+use super::{Exchange, answer, chain_of};
+use crate::snapshot::BundleState;
+use crate::telemetry::access_log::{AccessRecord, TlsRecord, UpstreamRecord};
+use crate::telemetry::metrics::{Observation, UpstreamObservation};
+use crate::telemetry::stamp::Stamp;
+use crate::telemetry::traces::RequestSpan;
+
+impl Exchange {
+    /// Records the exchange.
+    pub fn record(&mut self, session: &Session, error: Option<&Error>) {
+        if error.is_some() && self.denial.is_none() {
+            self.denial = Some(Denial::new(answer::client_closed(), Reason("client_closed")));
+        }
+        let mut fields = LogRecord::default();
+        if let Some(state) = &mut self.chain {
+            chain_of(&self.snapshot, self.route).on_log(state, &mut fields);
+        }
+        self.observe();
+        let span = self.span.take();
+        let observers = self.live.observers();
+        if observers.access_log.is_on() || span.is_some() {
+            let mut record = self.access_record(session, &fields);
+            record.trace_id = span.as_ref().map(RequestSpan::trace_id);
+            observers.access_log.write(&record);
+            if let Some(span) = span {
+                span.end(&record);
+            }
+        }
+    }
+
+    /// The status as logs show it: what was sent, or why nothing was.
+    fn final_status(&self) -> Option<u16> {
+        self.status
+            .or_else(|| self.denial.as_ref().map(|denial| denial.status))
+            .map(|status| status.as_u16())
+    }
+
+    /// Mandatory links whose receipt is missing although nobody refused the request: what must never be.
+    fn unproven(&self) -> Receipt {
+        match &self.denial {
+            Some(denial) if denial.reason.0 != super::MISSING_RECEIPT => Receipt::default(),
+            _ => self.missing(),
+        }
+    }
+
+    fn observe(&self) {
+        let listener = self.connection.as_ref().map(|connection| &**connection.listener());
+        let leg = &self.leg;
+        let upstream = (leg.attempts > 0).then_some(UpstreamObservation {
+            attempts: leg.attempts,
+            reused: leg.connect.map(|_| leg.reused),
+            connect: leg.connect,
+            first_byte: leg.first_byte,
+        });
+        let metrics = match self.route() {
+            Some(route) => &route.metrics,
+            None => self.live.observers().metrics.unrouted(),
+        };
+        metrics.record(
+            listener,
+            &Observation {
+                status: self.final_status(),
+                took: self.started.elapsed(),
+                request_bytes: self.request_bytes,
+                response_bytes: self.response_bytes,
+                upstream,
+            },
+        );
+    }
+
+    fn access_record<'a>(&'a self, session: &'a Session, fields: &'a LogRecord) -> AccessRecord<'a> {
+        let request = session.req_header();
+        let header = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
+        let (path, query) = match &self.target {
+            Some(target) => (
+                target.path.as_bytes(),
+                target.query.as_ref().map(|query| query.as_bytes()),
+            ),
+            None => (request.raw_path(), None),
+        };
+        let tls = self.connection.as_ref().and_then(|connection| connection.tls());
+        AccessRecord {
+            time: Stamp(self.now.unix_ms),
+            request_id: self.id.as_str(),
+            trace_id: None,
+            client: self.client.as_ref().map(|client| client.address),
+            peer: self.connection.as_ref().map(|connection| connection.peer()),
+            listener: self
+                .connection
+                .as_ref()
+                .map_or("", |connection| &connection.listener().name),
+            tls: tls.map(|tls| TlsRecord {
+                version: tls.version,
+                server_name: tls.server_name.as_deref(),
+            }),
+            method: request.method.as_str(),
+            host: self
+                .target
+                .as_ref()
+                .map_or_else(|| header("host").unwrap_or_default(), |target| target.host.as_bytes()),
+            path,
+            query,
+            protocol: protocol(request.version),
+            status: self.final_status(),
+            reason: self.denial.as_ref().map(|denial| denial.reason.0),
+            duration: self.started.elapsed(),
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+            upstream: self.upstream_record(),
+            route: self.route().map(|route| &*route.name),
+            receipt: self.receipt(),
+            missing: self.unproven(),
+            snapshot: &self.snapshot.digest,
+            bundle_version: match &self.snapshot.policy.bundle {
+                BundleState::Loaded(policies) => Some(policies.version()),
+                BundleState::Unconfigured | BundleState::Missing(_) => None,
+            },
+            decisions: &self.facts.decisions,
+            user_agent: header("user-agent"),
+            referer: header("referer"),
+            fields: Some(fields),
+        }
+    }
+
+    fn upstream_record(&self) -> Option<UpstreamRecord<'_>> {
+        let leg = &self.leg;
+        let upstream = self.upstream(&self.snapshot).filter(|_| leg.attempts > 0)?;
+        Some(UpstreamRecord {
+            name: upstream.name(),
+            server: leg.server().map(|selected| selected.server().address()),
+            attempts: leg.attempts,
+            status: leg.status.map(|status| status.as_u16()),
+            since: leg.began.map(|began| began.saturating_duration_since(self.started)),
+            connect: leg.connect,
+            first_byte: leg.first_byte,
+        })
+    }
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,315 @@
+//! What goes upstream: the client's request in one canonical form, with what we say of the client and no more.
+//!
+//! Hop-by-hop fields (RFC 9110, 7.6.1) are gone before this runs: Pingora's peer policy strips them.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use pingora_error::{ErrorType, OrErr, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use portcullis_filters::client::Client;
+use portcullis_filters::facts::{HeaderEdit, HeaderEdits};
+
+use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::intake::Target;
+
+/// `X-Request-Id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A `rewrite_prefix`, ready to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The matched prefix, without a slash at its end.
+    pub prefix: Box<str>,
+    /// What replaces it, without a slash at its end.
+    pub with: Box<str>,
+}
+
+impl Rewrite {
+    /// Of a route's `path_prefix` and `rewrite_prefix`.
+    pub fn new(prefix: &str, with: &str) -> Self {
+        Self {
+            prefix: prefix.trim_end_matches('/').into(),
+            with: with.trim_end_matches('/').into(),
+        }
+    }
+
+    fn apply(&self, path: &str, out: &mut String) {
+        let rest = path.strip_prefix(&*self.prefix).unwrap_or(path);
+        out.push_str(&self.with);
+        if !rest.starts_with('/') && (!rest.is_empty() || self.with.is_empty()) {
+            out.push('/');
+        }
+        out.push_str(rest);
+    }
+}
+
+/// Sets the target: the normalised path, rewritten where the route says so, and the query as sent.
+pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<&Rewrite>) -> Result<()> {
+    let query = target.query.as_deref();
+    let mut text = String::with_capacity(target.path.len() + query.map_or(0, |query| query.len() + 1) + 16);
+    match rewrite {
+        Some(rewrite) if &*target.path != "*" => rewrite.apply(&target.path, &mut text),
+        _ => text.push_str(&target.path),
+    }
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    let target = PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
+        .or_err(ErrorType::InternalError, "the normalised target is not a path")?;
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(target);
+    request.set_uri(Uri::from_parts(parts).or_err(ErrorType::InternalError, "the normalised target is not a URI")?);
+    Ok(())
+}
+
+/// Says who the client is, in `Forwarded`, `X-Forwarded-*` and `X-Request-Id`. What a stranger said is replaced.
+pub fn set_forwarded(request: &mut RequestHeader, client: &Client, target: &Target, request_id: &str) -> Result<()> {
+    let mut hops = String::new();
+    let mut elements = String::new();
+    if client.peer_is_trusted {
+        join(request, &X_FORWARDED_FOR, &mut hops);
+        join(request, &header::FORWARDED, &mut elements);
+    }
+    let scheme = if client.tls { "https" } else { "http" };
+    if !hops.is_empty() {
+        hops.push_str(", ");
+    }
+    let _ = write!(hops, "{}", client.peer);
+    if !elements.is_empty() {
+        elements.push_str(", ");
+    }
+    let _ = match client.peer {
+        IpAddr::V4(peer) => write!(elements, "for={peer};proto={scheme}"),
+        IpAddr::V6(peer) => write!(elements, "for=\"[{peer}]\";proto={scheme}"),
+    };
+    if !target.authority.is_empty() {
+        let _ = write!(elements, ";host=\"{}\"", target.authority);
+    }
+    request.insert_header(X_FORWARDED_FOR, hops)?;
+    request.insert_header(header::FORWARDED, elements)?;
+    request.insert_header(X_FORWARDED_PROTO, scheme)?;
+    if !(client.peer_is_trusted && request.headers.contains_key(X_FORWARDED_HOST)) {
+        request.insert_header(X_FORWARDED_HOST, &*target.authority)?;
+    }
+    request.insert_header(X_REQUEST_ID, request_id)?;
+    // Twins that servers of the CGI kind (RFC 3875, 4.1.18) would take for ours.
+    for twin in [
+        "x_forwarded_for",
+        "x_forwarded_proto",
+        "x_forwarded_host",
+        "x_request_id",
+        "x-real-ip",
+    ] {
+        request.remove_header(twin);
+    }
+    Ok(())
+}
+
+fn join(request: &RequestHeader, name: &HeaderName, out: &mut String) {
+    for value in request.headers.get_all(name) {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        out.push_str(value.to_str().unwrap_or("unknown"));
+    }
+}
+
+/// One Cookie field, whatever HTTP/2 split it into (RFC 9113, 8.2.3).
+pub fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    if request.headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let mut whole = Vec::new();
+    for value in request.headers.get_all(header::COOKIE) {
+        if !whole.is_empty() {
+            whole.extend_from_slice(b"; ");
+        }
+        whole.extend_from_slice(value.as_bytes());
+    }
+    let whole = HeaderValue::from_maybe_shared(bytes::Bytes::from(whole))
+        .or_err(ErrorType::InternalError, "joined cookies are not a header value")?;
+    request.insert_header(header::COOKIE, whole)
+}
+
+/// Makes the filters' changes to a request.
+pub fn edit_request(request: &mut RequestHeader, edits: &HeaderEdits) -> Result<()> {
+    for edit in edits.iter() {
+        match edit {
+            HeaderEdit::Set(name, value) => request.insert_header(name.clone(), value.clone())?,
+            HeaderEdit::Append(name, value) => {
+                request.append_header(name.clone(), value.clone())?;
+            }
+            HeaderEdit::Remove(name) => {
+                request.remove_header(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the filters' changes to a response.
+pub fn edit_response(response: &mut ResponseHeader, edits: &HeaderEdits) -> Result<()> {
+    for edit in edits.iter() {
+        match edit {
+            HeaderEdit::Set(name, value) => response.insert_header(name.clone(), value.clone())?,
+            HeaderEdit::Append(name, value) => {
+                response.append_header(name.clone(), value.clone())?;
+            }
+            HeaderEdit::Remove(name) => {
+                response.remove_header(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes hop-by-hop fields of an upstream's response, and those that its Connection names (RFC 9110, 7.6.1).
+pub fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    const HOP_BY_HOP: [&str; 5] = [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authentication-info",
+        "te",
+        "trailer",
+    ];
+    if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let mut nominated: Vec<String> = Vec::new();
+    for value in response.headers.get_all(header::CONNECTION) {
+        nominated.extend(
+            value
+                .to_str()
+                .unwrap_or("")
+                .split(',')
+                .take(32)
+                .map(|name| name.trim().to_ascii_lowercase()),
+        );
+    }
+    for name in nominated {
+        // Framing is the connection's own business: Pingora settles it.
+        if !matches!(&*name, "" | "close" | "content-length" | "transfer-encoding") {
+            response.remove_header(&*name);
+        }
+    }
+    response.remove_header(&header::CONNECTION);
+    response.remove_header(&header::UPGRADE);
+    for name in HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(path: &str, query: Option<&str>) -> Target {
+        Target {
+            host: "a".into(),
+            authority: "a:8080".into(),
+            path: path.into(),
+            query: query.map(Into::into),
+        }
+    }
+
+    #[track_caller]
+    fn sent(path: &str, query: Option<&str>, rewrite: Option<(&str, &str)>) -> String {
+        let mut request = RequestHeader::build("GET", b"http://elsewhere/x", None).unwrap();
+        let rewrite = rewrite.map(|(prefix, with)| Rewrite::new(prefix, with));
+        set_target(&mut request, &target(path, query), rewrite.as_ref()).unwrap();
+        String::from_utf8(request.raw_path().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn targets() {
+        assert_eq!(sent("/v1/x", None, None), "/v1/x");
+        assert_eq!(sent("/v1/x", Some("a=b?c"), None), "/v1/x?a=b?c");
+        assert_eq!(sent("/v1/x", Some("q"), Some(("/v1", "/"))), "/x?q");
+        assert_eq!(sent("/v1", None, Some(("/v1", "/"))), "/");
+        assert_eq!(sent("/v1/", None, Some(("/v1/", "/api/"))), "/api/");
+        assert_eq!(sent("/v1", None, Some(("/v1", "/api"))), "/api");
+        assert_eq!(sent("/x", None, Some(("/", "/api"))), "/api/x");
+        assert_eq!(sent("*", None, None), "*");
+    }
+
+    fn forwarded(client: &Client, headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in headers {
+            request.append_header(*name, *value).unwrap();
+        }
+        set_forwarded(&mut request, client, &target("/", None), "id-1").unwrap();
+        request
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_who_it_is() {
+        let peer: IpAddr = "192.0.2.9".parse().unwrap();
+        let client = Client {
+            address: peer,
+            peer,
+            peer_is_trusted: false,
+            tls: true,
+        };
+        let spoofed = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-host", "evil"),
+            ("x_forwarded_for", "6"),
+        ];
+        let request = forwarded(&client, &spoofed);
+        assert_eq!(request.headers["x-forwarded-for"], "192.0.2.9");
+        assert_eq!(
+            request.headers["forwarded"],
+            "for=192.0.2.9;proto=https;host=\"a:8080\""
+        );
+        assert_eq!(request.headers["x-forwarded-host"], "a:8080");
+        assert_eq!(request.headers["x-forwarded-proto"], "https");
+        assert_eq!(request.headers["x-request-id"], "id-1");
+        assert!(!request.headers.contains_key("x_forwarded_for"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_continued() {
+        let peer: IpAddr = "2001:db8::1".parse().unwrap();
+        let client = Client {
+            address: "203.0.113.1".parse().unwrap(),
+            peer,
+            peer_is_trusted: true,
+            tls: false,
+        };
+        let request = forwarded(
+            &client,
+            &[
+                ("x-forwarded-for", "203.0.113.1"),
+                ("x-forwarded-host", "www.example.com"),
+            ],
+        );
+        assert_eq!(request.headers["x-forwarded-for"], "203.0.113.1, 2001:db8::1");
+        assert_eq!(
+            request.headers["forwarded"],
+            "for=\"[2001:db8::1]\";proto=http;host=\"a:8080\""
+        );
+        assert_eq!(request.headers["x-forwarded-host"], "www.example.com");
+    }
+
+    #[test]
+    fn response_fields_for_this_hop_stay_here() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-end", "1"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        strip_hop_by_hop(&mut response);
+        assert_eq!(
+            response.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-end"]
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! The running gateway: the snapshot that new requests take, the counters of what is going on, and (in the folder) the
+//! cold path that makes the next snapshot. Start is a reload from nothing.
+//!
+//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`kill`] keeps run-time switches, [`tasks`] watches and
+//! refreshes, [`control`] answers the admin listener, [`observers`] and [`metrics`] tell.
+
+pub mod bundle;
+pub mod control;
+pub mod kill;
+pub mod load;
+pub mod metrics;
+pub mod observers;
+pub mod report;
+pub mod tasks;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use portcullis_filters::client::Now;
+
+use crate::identity::Identity;
+use crate::listener::{EdgeShared, ListenerHandles};
+use crate::snapshot::Snapshot;
+use crate::telemetry::stamp::Stamp;
+
+use self::load::Cold;
+use self::observers::Observers;
+use self::report::Report;
+
+/// Largest hand-over of counters to a new process.
+const MAX_COUNTER_BYTES: usize = 256 << 20;
+
+/// Settings that only the start of a process reads.
+struct Startup {
+    admin: portcullis_config::gateway::Admin,
+    runtime: portcullis_config::gateway::Runtime,
+}
+
+/// The running gateway.
+pub struct Live {
+    /// `portcullis.yaml`.
+    path: PathBuf,
+    current: ArcSwap<Snapshot>,
+    in_flight: AtomicU64,
+    served: AtomicU64,
+    draining: AtomicBool,
+    started: Stamp,
+    /// What only the start reads.
+    startup: Startup,
+    /// Whether another process takes over.
+    handed_over: AtomicBool,
+    edge: Arc<EdgeShared>,
+    listeners: Arc<ListenerHandles>,
+    observers: Observers,
+    identity: Identity,
+    /// What operators are told of the last loads.
+    report: Mutex<Report>,
+    /// One load at a time.
+    cold: tokio::sync::Mutex<Cold>,
+}
+
+impl Live {
+    /// The snapshot that a request arriving now takes.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The time, for filters.
+    pub fn now(&self) -> Now {
+        now()
+    }
+
+    /// A request has begun.
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request has ended.
+    pub fn leave(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests that are being served.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests that have ended since the start.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> u64 {
+        u64::from(self.edge.admission.open())
+    }
+
+    /// Seconds that an idle connection is kept; `None` while draining: the next answer closes it.
+    pub fn keepalive(&self) -> Option<u64> {
+        if self.is_draining() {
+            return None;
+        }
+        Some(
+            self.current
+                .load()
+                .gateway
+                .config
+                .limits
+                .keepalive_timeout
+                .get()
+                .as_secs()
+                .max(1),
+        )
+    }
+
+    /// No new traffic is wanted.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no new traffic is wanted.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Another process takes over: it wants the admin address now.
+    pub fn hand_over(&self) {
+        self.begin_draining();
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process takes over.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// What all listeners share.
+    pub fn edge(&self) -> &Arc<EdgeShared> {
+        &self.edge
+    }
+
+    /// The listeners' certificates and settings.
+    pub fn listeners(&self) -> &Arc<ListenerHandles> {
+        &self.listeners
+    }
+
+    /// Logs, metrics, traces.
+    pub fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    /// Writes what the next process needs to go on counting where this one stops.
+    pub fn export_counters(&self, path: &Path) -> std::io::Result<usize> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let bytes = self.snapshot().gateway.zones.export(self.now(), MAX_COUNTER_BYTES);
+        let new = path.with_extension("counters.new");
+        let _ = std::fs::remove_file(&new);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&bytes)?;
+        std::fs::rename(&new, path)?;
+        Ok(bytes.len())
+    }
+
+    /// Writes out what is still waiting to be written.
+    pub fn finish(&self) {
+        self.observers.finish();
+    }
+
+    fn report(&self) -> std::sync::MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time: a clock that never goes back and is the same for every process of this boot, and the wall clock.
+pub fn now() -> Now {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(monotonic.tv_nsec).unwrap_or(0);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        monotonic_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,213 @@
+//! Where the policy comes from: trust, state folder and source as the configuration names them, and the verdict about
+//! what is found there. Nothing is in force because of this file; [`super::load`] swaps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
+use portcullis_bundles::policies::Policies;
+use portcullis_bundles::runtime::RuntimeSwitches;
+use portcullis_bundles::source::FileSource;
+use portcullis_bundles::store::{LastGood, Store, StoreError};
+use portcullis_bundles::trust::Trust;
+use portcullis_bundles::version::Floor;
+use portcullis_config::policy::Policy as Written;
+
+use super::now;
+use crate::http_client::{self, Client, Fetched, Url, Validator};
+use crate::snapshot::BundleState;
+
+/// Media types under which a bundle may be served.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/octet-stream",
+    "application/json",
+    "application/vnd.dsse.envelope.v1+json",
+    "text/plain",
+];
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Everything that a configuration's `policy` stands for.
+pub struct PolicySource {
+    loader: Loader,
+    /// The state folder.
+    pub store: Store,
+    /// The bundle accepted last.
+    floor: Option<Floor>,
+    /// Kill switches set at run time.
+    pub switches: RuntimeSwitches,
+    source: Source,
+    /// The last good bundle as it was stored, until it was looked at.
+    last_good: Option<LastGood>,
+}
+
+enum Source {
+    File(FileSource),
+    Url {
+        client: Client,
+        url: Url,
+        validator: Option<Validator>,
+    },
+}
+
+/// Why a configuration's `policy` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A key of `trust`.
+    #[error("policy.trust: {0}")]
+    Trust(String),
+    /// The state folder.
+    #[error("policy.state_dir: {0}")]
+    State(#[from] StoreError),
+    /// The source.
+    #[error("policy.bundle: {0}")]
+    Source(String),
+}
+
+/// A bundle that was verified and is good, and is not yet in force.
+pub struct Candidate {
+    policies: Arc<Policies>,
+    floor: Floor,
+    bytes: Vec<u8>,
+    validator: Option<Validator>,
+}
+
+impl Candidate {
+    fn new(accepted: Accepted, bytes: Vec<u8>, validator: Option<Validator>) -> Self {
+        for hint in &accepted.hints {
+            tracing::warn!(%hint, "bundle");
+        }
+        Self {
+            policies: Arc::new(accepted.policies),
+            floor: accepted.floor,
+            bytes,
+            validator,
+        }
+    }
+
+    /// As part of a snapshot.
+    pub fn state(&self) -> BundleState {
+        BundleState::Loaded(Arc::clone(&self.policies))
+    }
+}
+
+/// A bundle that was refused.
+#[derive(Debug, Clone)]
+pub struct BundleRefused {
+    /// The stable code.
+    pub reason: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
+impl From<Refused> for BundleRefused {
+    fn from(refused: Refused) -> Self {
+        Self {
+            reason: refused.reason.as_str(),
+            detail: refused.detail,
+        }
+    }
+}
+
+impl PolicySource {
+    /// Opens what the configuration names. Nothing is written but the state folder itself, where it is missing.
+    pub fn open(written: &Written) -> Result<Self, PolicyError> {
+        let trust = Trust::resolve(&written.trust).map_err(|errors| {
+            PolicyError::Trust(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
+        let store = Store::open(&written.state_dir)?;
+        let state = store.load()?;
+        let examiner = Box::new(portcullis_filters::policy::PolicyExaminer);
+        Ok(Self {
+            loader: Loader::new(Settings::from(written), trust, examiner),
+            store,
+            floor: state.last_good.as_ref().map(|last| last.floor),
+            switches: state.switches,
+            source: Source::open(written).map_err(PolicyError::Source)?,
+            last_good: state.last_good,
+        })
+    }
+
+    /// The last good bundle of the state folder, verified again: what a restart begins with.
+    pub fn last_good(&mut self) -> Option<Result<Candidate, BundleRefused>> {
+        let LastGood { floor, bytes } = self.last_good.take()?;
+        let restored = self.loader.restore(&bytes, floor, now().unix());
+        Some(
+            restored
+                .map(|accepted| Candidate::new(accepted, bytes, None))
+                .map_err(BundleRefused::from),
+        )
+    }
+
+    /// The bundle of a source that is a file. `None`: the source is a URL, which the background polls.
+    pub fn look_at_file(&mut self) -> Option<Result<Candidate, BundleRefused>> {
+        let Source::File(file) = &self.source else { return None };
+        let read = file.read(self.loader.max_bytes()).map_err(unreadable);
+        Some(read.and_then(|(bytes, _)| self.accept(bytes, None)))
+    }
+
+    /// Looks at the source. `None`: it has what is in force.
+    pub async fn look(&mut self) -> Result<Option<Candidate>, BundleRefused> {
+        let (bytes, validator) = match &self.source {
+            Source::File(file) => (file.read(self.loader.max_bytes()).map_err(unreadable)?.0, None),
+            Source::Url { client, url, validator } => {
+                match http_client::get(client, url, &MEDIA_TYPES, validator.as_ref())
+                    .await
+                    .map_err(unreadable)?
+                {
+                    Fetched::NotModified { .. } => return Ok(None),
+                    Fetched::Document(document) => (document.body.to_vec(), document.validator),
+                }
+            }
+        };
+        let candidate = self.accept(bytes, validator)?;
+        Ok(Some(candidate).filter(|candidate| self.floor != Some(candidate.floor)))
+    }
+
+    fn accept(&self, bytes: Vec<u8>, validator: Option<Validator>) -> Result<Candidate, BundleRefused> {
+        let accepted = self.loader.accept(&bytes, now().unix(), self.floor)?;
+        Ok(Candidate::new(accepted, bytes, validator))
+    }
+
+    /// Makes a bundle the floor, durably. Only then may it come into force.
+    pub fn commit(&mut self, candidate: &Candidate) -> Result<(), BundleRefused> {
+        if self.floor != Some(candidate.floor) {
+            let failed = |error: StoreError| BundleRefused {
+                reason: "state_not_written",
+                detail: error.to_string(),
+            };
+            self.store.commit(candidate.floor, &candidate.bytes).map_err(failed)?;
+            self.floor = Some(candidate.floor);
+        }
+        if let Source::Url { validator, .. } = &mut self.source {
+            validator.clone_from(&candidate.validator);
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn open(written: &Written) -> Result<Self, String> {
+        match (&written.bundle.file, &written.bundle.url) {
+            (Some(file), None) => Ok(Self::File(FileSource::new(file))),
+            (None, Some(url)) => Ok(Self::Url {
+                client: Client {
+                    ca: written.bundle.ca.clone(),
+                    connect_timeout: CONNECT_TIMEOUT,
+                    timeout: FETCH_TIMEOUT,
+                    max_bytes: written.max_bytes.get(),
+                },
+                url: Url::parse(url).map_err(|error| error.to_string())?,
+                validator: None,
+            }),
+            _ => Err("exactly one of `file` and `url` is needed".to_owned()),
+        }
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> BundleRefused {
+    BundleRefused {
+        reason: "source_unreadable",
+        detail: error.to_string(),
+    }
+}

@@ -1,0 +1,78 @@
+//! What the admin listener asks, answered from the running gateway.
+
+use async_trait::async_trait;
+
+use super::Live;
+use crate::admin::control::{Control, KillError, Refused};
+use crate::admin::wire::{
+    KillRequest, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus, Status, UpstreamStatus,
+};
+use crate::telemetry::exposition::{Collect as _, Exposition};
+
+#[async_trait]
+impl Control for Live {
+    fn readiness(&self) -> Readiness {
+        let snapshot = self.snapshot();
+        self.report().readiness(&snapshot, self.is_draining())
+    }
+
+    fn status(&self) -> Status {
+        let snapshot = self.snapshot();
+        let config = &snapshot.gateway.config;
+        let listeners = config.listeners.iter().map(|listener| ListenerStatus {
+            name: listener.name.clone(),
+            address: listener.address,
+            tls: listener.tls.is_some(),
+            connections: self.observers.metrics.connections.open(&listener.name),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started,
+            readiness: self.readiness(),
+            snapshot: Some(snapshot.digest.to_string()),
+            requests_in_flight: self.in_flight(),
+            listeners: listeners.collect(),
+            upstreams: snapshot.gateway.upstreams.status().into_iter().map(upstream).collect(),
+            issuers: self.identity.status(),
+            kill_switches: self.active_switches().len() as u64,
+        }
+    }
+
+    fn config(&self) -> String {
+        self.snapshot().gateway.source.clone()
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Refused> {
+        self.load_again().await
+    }
+
+    fn kill_list(&self) -> Vec<KillSwitch> {
+        self.active_switches()
+    }
+
+    async fn kill_set(&self, request: KillRequest) -> Result<KillSwitch, KillError> {
+        self.set_switch(request).await
+    }
+
+    async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError> {
+        self.clear_switch(id).await
+    }
+
+    fn metrics(&self, out: &mut Exposition) {
+        self.observers.metrics.collect(out);
+    }
+}
+
+fn upstream(status: crate::upstream::UpstreamStatus) -> UpstreamStatus {
+    let servers = status.servers.into_iter().map(|server| ServerStatus {
+        address: server.address,
+        healthy: server.healthy,
+        reason: server.reason,
+        in_flight: server.in_flight as u64,
+    });
+    UpstreamStatus {
+        name: status.name,
+        servers: servers.collect(),
+    }
+}

@@ -1,0 +1,467 @@
+//! The cold path: read, verify, compile, hold one against the other, swap. One load at a time; a failure changes
+//! nothing, and start is the same path from nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use portcullis_bundles::runtime::RuntimeSwitches;
+use portcullis_config::load::{Loaded, load};
+use portcullis_filters::zones::{Entropy, Zones};
+
+use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
+use super::metrics::Samples;
+use super::observers::{ConnectionWatch, Observers};
+use super::report::Report;
+use super::{Live, Startup, now};
+use crate::admin::control::Refused;
+use crate::admin::wire::Reloaded;
+use crate::compile::{Heritage, compile, unmet};
+use crate::identity::Identity;
+use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
+use crate::snapshot::{BundleState, Gateway, InForce, Snapshot};
+use crate::telemetry::access_log::Prepared;
+use crate::telemetry::metrics::Loads;
+use crate::telemetry::stamp::Stamp;
+
+/// What only the cold path touches.
+pub struct Cold {
+    /// Where the policy comes from.
+    pub policy: Option<PolicySource>,
+}
+
+/// A configuration that is good and not yet in force.
+struct NewConfig {
+    loaded: Loaded,
+    gateway: Arc<Gateway>,
+    /// Certificates and settings of its listeners.
+    listeners: PreparedListeners,
+    /// Its access log, open.
+    access_log: Prepared,
+    /// `Some` when its `policy` is another than before: what that opens.
+    policy: Option<Option<PolicySource>>,
+}
+
+impl Live {
+    /// Starts from a configuration file: everything is loaded, nothing is served yet.
+    pub fn start(path: &Path) -> anyhow::Result<Arc<Self>> {
+        Self::start_with(path, &Zones::new(entropy()?))
+    }
+
+    /// As [`Self::start`], going on with the counters of another process.
+    pub fn start_with(path: &Path, zones: &Zones) -> anyhow::Result<Arc<Self>> {
+        let loaded = load(path).map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
+        let observers = Observers::start(&loaded.config)?;
+        let gateway = compile(
+            &loaded,
+            &Heritage {
+                zones,
+                upstreams: None,
+                metrics: &observers.metrics,
+            },
+        )
+        .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
+        let listeners = ListenerHandles::open(&loaded.config.listeners)?;
+        let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
+        let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch(Arc::clone(&observers.metrics))));
+        let mut policy = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
+        let mut report = Report::new(Stamp::now());
+        let in_force = first_policy(policy.as_mut(), &gateway, &mut report);
+        let live = Arc::new(Self {
+            path: path.to_owned(),
+            current: ArcSwap::from_pointee(Snapshot::new(Arc::new(gateway), Arc::new(in_force))),
+            in_flight: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+            started: Stamp::now(),
+            startup: Startup {
+                admin: loaded.config.admin.clone(),
+                runtime: loaded.config.runtime.clone(),
+            },
+            edge: Arc::new(edge),
+            listeners: Arc::new(listeners),
+            observers,
+            identity: Identity::new(),
+            report: std::sync::Mutex::new(report),
+            cold: tokio::sync::Mutex::new(Cold { policy }),
+        });
+        live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
+        live.count_load(None, None);
+        Ok(live)
+    }
+
+    /// Goes on with the counters that another process left. To be called before anything is served.
+    pub fn take_counters_over(&self, path: &Path) {
+        let before = self.snapshot();
+        let taken = std::fs::read(path)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| {
+                let (zones, imported) = Zones::import(&bytes, now()).map_err(|error| error.to_string())?;
+                let loaded = load(&self.path).map_err(|failed| failed.render_text())?;
+                let upstreams = Some(&*before.gateway.upstreams);
+                let heritage = Heritage {
+                    zones: &zones,
+                    upstreams,
+                    metrics: &self.observers.metrics,
+                };
+                let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
+                self.current
+                    .store(Arc::new(Snapshot::new(Arc::new(gateway), Arc::clone(&before.policy))));
+                Ok(imported)
+            });
+        // The file holds what keys are hashed with: it is read once.
+        let _ = std::fs::remove_file(path);
+        match taken {
+            Ok(imported) => tracing::info!(buckets = imported.buckets, "counters taken over"),
+            Err(error) => tracing::error!(error, path = %path.display(), "no counters taken over: buckets start full"),
+        }
+    }
+
+    /// Loads configuration and bundle anew. What is wrong is refused; what was in force stays.
+    pub async fn load_again(&self) -> Result<Reloaded, Refused> {
+        let mut cold = self.cold.lock().await;
+        let before = self.snapshot();
+        let (config, config_refused) = match self.new_config(&before) {
+            Ok(config) => (config, None),
+            Err(refused) => (None, Some(refused)),
+        };
+        let (bundle, bundle_refused) = match cold.policy.as_mut() {
+            Some(source) if !config.as_ref().is_some_and(|config| config.policy.is_some()) => source.look().await,
+            _ => Ok(None),
+        }
+        .map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
+        let (config_refused, bundle_refused) = match self.settle(&mut cold, &before, config, bundle) {
+            Ok(()) => (config_refused, bundle_refused),
+            Err(late) => (config_refused.or(late.config), bundle_refused.or(late.bundle)),
+        };
+        self.note(&before, config_refused.as_ref(), bundle_refused.as_ref());
+        match (config_refused, bundle_refused) {
+            (Some(refused), _) => Err(refused),
+            (None, Some(refused)) => Err(Refused {
+                reason: "bundle_refused",
+                detail: format!("{}: {}", refused.reason, refused.detail),
+                diagnostics: None,
+            }),
+            (None, None) => Ok(self.reloaded(&before)),
+        }
+    }
+
+    /// Reads and compiles the configuration. `None`: it is the one in force.
+    fn new_config(&self, before: &Snapshot) -> Result<Option<NewConfig>, Refused> {
+        let loaded = load(&self.path).map_err(|failed| Refused {
+            reason: "config_invalid",
+            detail: failed.render_text(),
+            diagnostics: Some(failed.render_json()),
+        })?;
+        let upstreams = Some(&*before.gateway.upstreams);
+        let heritage = Heritage {
+            zones: &before.gateway.zones,
+            upstreams,
+            metrics: &self.observers.metrics,
+        };
+        let gateway = compile(&loaded, &heritage).map_err(|diagnostics| Refused {
+            reason: "config_invalid",
+            detail: diagnostics.render_text(&loaded.sources),
+            diagnostics: Some(diagnostics.render_json(&loaded.sources)),
+        })?;
+        let unusable = |detail: String| Refused {
+            reason: "config_unusable",
+            detail,
+            diagnostics: None,
+        };
+        let listeners = self
+            .listeners
+            .prepare(&loaded.config.listeners)
+            .map_err(|error| unusable(error.to_string()))?;
+        let access_log = self
+            .observers
+            .prepare(&loaded.config)
+            .map_err(|error| unusable(error.to_string()))?;
+        let policy = if before.gateway.config.policy == loaded.config.policy {
+            None
+        } else {
+            let opened = loaded.config.policy.as_ref().map(PolicySource::open).transpose();
+            Some(opened.map_err(|error| unusable(error.to_string()))?)
+        };
+        Ok(Some(NewConfig {
+            loaded,
+            gateway: Arc::new(gateway),
+            listeners,
+            access_log,
+            policy,
+        }))
+    }
+
+    /// Puts into force what can be: both where they fit each other, else one of them, else none.
+    fn settle(
+        &self,
+        cold: &mut Cold,
+        before: &Snapshot,
+        config: Option<NewConfig>,
+        bundle: Option<Bundle>,
+    ) -> Result<(), Late> {
+        let Some(mut config) = config else {
+            let Some(bundle) = bundle else { return Ok(()) };
+            fits(&before.gateway, &bundle.state()).map_err(|unmet| Late::bundle(&unmet))?;
+            return self.adopt_bundle(cold, &before.gateway, bundle);
+        };
+        if let Some(mut source) = config.policy.take() {
+            let mut report = self.report().clone();
+            let in_force = first_policy(source.as_mut(), &config.gateway, &mut report);
+            if let (BundleState::Missing(reason), Some(error)) = (&in_force.bundle, report.bundle_error()) {
+                return Err(Late::config(&format!(
+                    "its policy yields no bundle: {reason}: {}",
+                    error.detail
+                )));
+            }
+            cold.policy = source;
+            self.publish(config, in_force);
+            return Ok(());
+        }
+        let state = bundle
+            .as_ref()
+            .map_or_else(|| before.policy.bundle.clone(), Bundle::state);
+        if let Err(together) = fits(&config.gateway, &state) {
+            let Some(bundle) = bundle else {
+                return Err(Late::config(&together));
+            };
+            if fits(&config.gateway, &before.policy.bundle).is_ok() {
+                self.publish(config, InForce::clone(&before.policy));
+                return Err(Late::bundle(&together));
+            }
+            fits(&before.gateway, &state).map_err(|alone| Late::both(&together, &alone))?;
+            self.adopt_bundle(cold, &before.gateway, bundle)?;
+            return Err(Late::config(&together));
+        }
+        let gateway = Arc::clone(&config.gateway);
+        self.publish(config, InForce::clone(&before.policy));
+        match bundle {
+            Some(bundle) => self.adopt_bundle(cold, &gateway, bundle),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a bundle the floor, durably, and puts it into force.
+    fn adopt_bundle(&self, cold: &mut Cold, gateway: &Arc<Gateway>, bundle: Bundle) -> Result<(), Late> {
+        let Some(source) = cold.policy.as_mut() else {
+            return Ok(());
+        };
+        source.commit(&bundle).map_err(|refused| Late {
+            config: None,
+            bundle: Some(refused),
+        })?;
+        let in_force = InForce::new(bundle.state(), source.switches.clone());
+        self.current
+            .store(Arc::new(Snapshot::new(Arc::clone(gateway), Arc::new(in_force))));
+        Ok(())
+    }
+
+    /// Puts a configuration into force.
+    fn publish(&self, config: NewConfig, in_force: InForce) {
+        let NewConfig {
+            loaded,
+            gateway,
+            listeners,
+            access_log,
+            policy: _,
+        } = config;
+        self.identity.apply(&gateway.zones, &loaded.config);
+        self.current.store(Arc::new(Snapshot::new(gateway, Arc::new(in_force))));
+        self.edge.policy.store(Arc::new(edge_policy(&loaded)));
+        listeners.commit();
+        self.observers.commit(&loaded.config, access_log);
+    }
+
+    /// Puts the kill switches set at run time into force.
+    pub(super) fn publish_switches(&self, cold: &Cold) {
+        let before = self.snapshot();
+        let runtime = cold
+            .policy
+            .as_ref()
+            .map(|policy| policy.switches.clone())
+            .unwrap_or_default();
+        let in_force = InForce::new(before.policy.bundle.clone(), runtime);
+        self.current
+            .store(Arc::new(Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))));
+    }
+
+    /// Notes how a load went, for operators.
+    fn note(&self, before: &Snapshot, config: Option<&Refused>, bundle: Option<&BundleRefused>) {
+        let after = self.snapshot();
+        let mut report = self.report();
+        match config {
+            Some(refused) => {
+                tracing::error!(
+                    reason = refused.reason,
+                    detail = refused.detail,
+                    "configuration refused; the one in force stays"
+                );
+                report.config_refused(refused.reason, &refused.detail);
+            }
+            None => report.config_loaded(before.gateway.digest != after.gateway.digest),
+        }
+        match bundle {
+            Some(refused) => {
+                tracing::error!(
+                    reason = refused.reason,
+                    detail = refused.detail,
+                    "bundle refused; the one in force stays"
+                );
+                report.bundle_refused(refused.reason, &refused.detail);
+            }
+            None => report.bundle_loaded(before.policy.bundle.digest() != after.policy.bundle.digest()),
+        }
+        report.needs_restart = self.needs_restart(&after);
+        drop(report);
+        if before.digest != after.digest {
+            tracing::info!(snapshot = &*after.digest, "in force");
+        }
+        self.count_load(
+            config.map(|refused| refused.reason),
+            bundle.map(|refused| refused.reason),
+        );
+    }
+
+    fn count_load(&self, config: Option<&'static str>, bundle: Option<&'static str>) {
+        let metrics = &self.observers.metrics;
+        let count = |loads: &Loads, refused: Option<&'static str>| match refused {
+            Some(reason) => loads.refused(reason),
+            None => loads.accepted(Stamp::now()),
+        };
+        count(&metrics.config_loads, config);
+        if self.snapshot().gateway.config.policy.is_some() {
+            count(&metrics.bundle_loads, bundle);
+        }
+    }
+
+    /// Settings of the configuration in force that only the start of a process reads.
+    fn needs_restart(&self, snapshot: &Snapshot) -> Vec<String> {
+        let (started, now) = (&self.startup, &snapshot.gateway.config);
+        let mut changed = Vec::new();
+        if started.admin != now.admin {
+            changed.push("admin".to_owned());
+        }
+        if started.runtime != now.runtime {
+            changed.push("runtime".to_owned());
+        }
+        changed
+    }
+
+    fn reloaded(&self, before: &Snapshot) -> Reloaded {
+        let after = self.snapshot();
+        let report = self.report();
+        Reloaded {
+            changed: before.digest != after.digest,
+            snapshot: after.digest.to_string(),
+            config: report.config(&after),
+            bundle: report.bundle(&after),
+            needs_restart: report.needs_restart.clone(),
+        }
+    }
+}
+
+/// What was refused although each was good by itself.
+struct Late {
+    config: Option<Refused>,
+    bundle: Option<BundleRefused>,
+}
+
+impl Late {
+    fn config(detail: &str) -> Self {
+        let refused = Refused {
+            reason: "config_unmet_requirement",
+            detail: detail.to_owned(),
+            diagnostics: None,
+        };
+        Self {
+            config: Some(refused),
+            bundle: None,
+        }
+    }
+
+    fn bundle(detail: &str) -> Self {
+        let refused = BundleRefused {
+            reason: "unmet_requirement",
+            detail: detail.to_owned(),
+        };
+        Self {
+            config: None,
+            bundle: Some(refused),
+        }
+    }
+
+    fn both(config: &str, bundle: &str) -> Self {
+        Self {
+            config: Self::config(config).config,
+            bundle: Self::bundle(bundle).bundle,
+        }
+    }
+}
+
+/// Whether a configuration meets the requirements of a bundle; if not, what is missing.
+fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), String> {
+    let BundleState::Loaded(policies) = bundle else {
+        return Ok(());
+    };
+    let unmet = unmet(gateway, policies);
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    Err(unmet
+        .iter()
+        .take(20)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; "))
+}
+
+/// The policy that a source begins with: what stands there now, else the last good bundle, else none.
+fn first_policy(source: Option<&mut PolicySource>, gateway: &Gateway, report: &mut Report) -> InForce {
+    let Some(source) = source else {
+        return InForce::new(BundleState::Unconfigured, RuntimeSwitches::default());
+    };
+    let mut state = BundleState::Missing("no_bundle_loaded");
+    let mut found = Vec::new();
+    found.extend(source.last_good());
+    found.extend(source.look_at_file());
+    for candidate in found {
+        let taken = candidate.and_then(|bundle| {
+            fits(gateway, &bundle.state()).map_err(|detail| BundleRefused {
+                reason: "unmet_requirement",
+                detail,
+            })?;
+            source.commit(&bundle)?;
+            Ok(bundle.state())
+        });
+        match taken {
+            Ok(taken) => {
+                report.bundle_loaded(true);
+                state = taken;
+            }
+            Err(refused) => {
+                tracing::error!(reason = refused.reason, detail = refused.detail, "bundle refused");
+                report.bundle_refused(refused.reason, &refused.detail);
+            }
+        }
+    }
+    InForce::new(state, source.switches.clone())
+}
+
+fn edge_policy(loaded: &Loaded) -> EdgePolicy {
+    EdgePolicy::new(&loaded.config.limits, &loaded.config.trusted_proxies)
+}
+
+/// Fresh random bytes for an instance.
+fn entropy() -> anyhow::Result<Entropy> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 32];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
+    let (mut hash_key, mut jitter_salt) = ([0; 16], [0; 16]);
+    hash_key.copy_from_slice(bytes.get(..16).unwrap_or_default());
+    jitter_salt.copy_from_slice(bytes.get(16..).unwrap_or_default());
+    Ok(Entropy { hash_key, jitter_salt })
+}

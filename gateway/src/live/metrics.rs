@@ -1,0 +1,184 @@
+//! Samples that are read from the snapshot in force when somebody scrapes: decisions of links, the bundle, kill switches,
+//! upstreams. Labels come from the configuration and the bundle, so they are bounded.
+
+use std::sync::{Arc, Weak};
+
+use portcullis_bundles::switches::Origin;
+use portcullis_config::site::Mode;
+
+use super::{Live, now};
+use crate::snapshot::{BundleState, Snapshot};
+use crate::telemetry::exposition::{Collect, Exposition};
+
+/// Reads the live gateway at scrape time.
+pub struct Samples(Weak<Live>);
+
+impl Samples {
+    /// Of this gateway.
+    pub fn of(live: &Arc<Live>) -> Self {
+        Self(Arc::downgrade(live))
+    }
+}
+
+impl Collect for Samples {
+    fn collect(&self, out: &mut Exposition) {
+        let Some(live) = self.0.upgrade() else { return };
+        let snapshot = live.snapshot();
+        out.gauge_u64(
+            "portcullis_requests_in_flight",
+            "Requests that are being served.",
+            &[],
+            live.in_flight(),
+        );
+        out.gauge_u64(
+            "portcullis_draining",
+            "1 while no new traffic is wanted.",
+            &[],
+            u64::from(live.is_draining()),
+        );
+        decisions(&snapshot, out);
+        bundle(&snapshot, out);
+        switches(&snapshot, out);
+        upstreams(&snapshot, out);
+    }
+}
+
+fn decisions(snapshot: &Snapshot, out: &mut Exposition) {
+    let routes = snapshot.gateway.routes.iter().map(|route| (&*route.name, &route.chain));
+    for (route, chain) in routes.chain(std::iter::once(("-", &snapshot.gateway.unrouted))) {
+        for link in chain.links() {
+            let mode = if link.mode == Mode::Shadow { "shadow" } else { "enforce" };
+            let stats = &link.stats;
+            let counts = [
+                ("allow", stats.allowed()),
+                ("deny", stats.denied()),
+                ("shadow_deny", stats.shadow_denied()),
+                ("error_deny", stats.errors_denied()),
+                ("error_allow", stats.errors_allowed()),
+                ("reply", stats.replied()),
+            ];
+            for (action, count) in counts {
+                let labels = [
+                    ("action", action),
+                    ("filter", link.kind),
+                    ("link", &*link.name),
+                    ("mode", mode),
+                    ("route", route),
+                ];
+                out.counter(
+                    "portcullis_filter_decisions_total",
+                    "Decisions of links.",
+                    &labels,
+                    count,
+                );
+            }
+        }
+    }
+}
+
+fn bundle(snapshot: &Snapshot, out: &mut Exposition) {
+    let insecure = snapshot
+        .gateway
+        .config
+        .policy
+        .as_ref()
+        .is_some_and(|policy| policy.insecure_unsigned);
+    out.gauge_u64(
+        "portcullis_insecure_unsigned",
+        "1 when bundles need no signature.",
+        &[],
+        u64::from(insecure),
+    );
+    let (loaded, expired) = match &snapshot.policy.bundle {
+        BundleState::Unconfigured => return,
+        BundleState::Missing(_) => (0, false),
+        BundleState::Loaded(policies) => {
+            let (version, digest) = (policies.version().to_string(), policies.digest().to_string());
+            let labels = [("digest", digest.as_str()), ("version", version.as_str())];
+            out.gauge_u64("portcullis_bundle_info", "The policy bundle in force.", &labels, 1);
+            (1, policies.is_expired(now().unix()))
+        }
+    };
+    out.gauge_u64(
+        "portcullis_bundle_loaded",
+        "1 when a policy bundle is in force.",
+        &[],
+        loaded,
+    );
+    out.gauge_u64(
+        "portcullis_bundle_expired",
+        "1 when its expires_at has passed.",
+        &[],
+        u64::from(expired),
+    );
+}
+
+fn switches(snapshot: &Snapshot, out: &mut Exposition) {
+    let now = now().unix();
+    let (mut bundle, mut runtime) = (0, 0);
+    for switch in snapshot
+        .policy
+        .switches
+        .as_slice()
+        .iter()
+        .filter(|switch| switch.is_active(now))
+    {
+        match switch.origin {
+            Origin::Bundle(_) => bundle += 1,
+            Origin::Runtime(_) => runtime += 1,
+        }
+    }
+    let (name, help) = (
+        "portcullis_kill_switches_active",
+        "Kill switches in force, by who set them.",
+    );
+    out.gauge_u64(name, help, &[("origin", "bundle")], bundle);
+    out.gauge_u64(name, help, &[("origin", "runtime")], runtime);
+}
+
+fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {
+    for upstream in snapshot.gateway.upstreams.status() {
+        for server in &upstream.servers {
+            let labels = [
+                ("server", server.address.as_str()),
+                ("upstream", upstream.name.as_str()),
+            ];
+            let healthy = u64::from(server.healthy);
+            out.gauge_u64(
+                "portcullis_upstream_server_healthy",
+                "1 while the server takes requests.",
+                &labels,
+                healthy,
+            );
+            let in_flight = server.in_flight as u64;
+            out.gauge_u64(
+                "portcullis_upstream_server_in_flight",
+                "Requests in flight.",
+                &labels,
+                in_flight,
+            );
+            let totals = &server.totals;
+            let counts = [
+                ("connect_error", totals.connect_errors),
+                ("reset", totals.resets),
+                ("timeout", totals.timeouts),
+                ("status_5xx", totals.status_5xx),
+                ("ejection", totals.ejections),
+                ("check_failed", totals.checks_failed),
+            ];
+            for (kind, count) in counts {
+                let labels = [
+                    ("kind", kind),
+                    ("server", &*server.address),
+                    ("upstream", &*upstream.name),
+                ];
+                out.counter(
+                    "portcullis_upstream_server_failures_total",
+                    "Failures of servers.",
+                    &labels,
+                    count,
+                );
+            }
+        }
+    }
+}

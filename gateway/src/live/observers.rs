@@ -1,0 +1,121 @@
+//! Everything that tells operators what goes on: metrics, access log, process log, traces; and who is told of
+//! connections. Set up once, adjusted by each configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_config::gateway::Config;
+
+use crate::listener::{Attempt, CloseReason, Connection, ConnectionEvents, EarlyReject, HandshakeFailure, Refusal};
+use crate::telemetry::access_log::{AccessLog, AccessLogError, Prepared};
+use crate::telemetry::log::Log;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Traces, TracesError};
+
+/// Longest that the end of the process waits for what is still to be written.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a configuration's telemetry cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserverError {
+    /// The access log.
+    #[error("telemetry.access_log: {0}")]
+    AccessLog(#[from] AccessLogError),
+    /// Traces.
+    #[error("telemetry.traces: {0}")]
+    Traces(#[from] TracesError),
+}
+
+/// What observes.
+pub struct Observers {
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// A line a request.
+    pub access_log: Arc<AccessLog>,
+    /// Spans over OTLP.
+    pub traces: Arc<Traces>,
+    /// The process's own log; `None` where somebody else has set one up.
+    log: Option<Log>,
+}
+
+impl Observers {
+    /// Sets up what `config` asks for. The process log comes first, so that the rest can be heard.
+    pub fn start(config: &Config) -> Result<Self, ObserverError> {
+        config.telemetry.traces.as_ref().map(Traces::check).transpose()?;
+        let log = Log::init(&config.telemetry.log).ok();
+        let metrics = Arc::new(Metrics::new());
+        let access_log = Arc::new(AccessLog::off());
+        access_log.commit(access_log.prepare(&config.telemetry.access_log)?);
+        metrics.add_source(Arc::clone(&access_log) as _);
+        let traces = Arc::new(Traces::off());
+        metrics.add_source(Arc::clone(&traces) as _);
+        if let Some(log) = &log {
+            metrics.add_source(Arc::new(log.clone()));
+        }
+        Ok(Self {
+            metrics,
+            access_log,
+            traces,
+            log,
+        })
+    }
+
+    /// Opens what a new configuration asks for. Nothing changes yet.
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, ObserverError> {
+        config.telemetry.traces.as_ref().map(Traces::check).transpose()?;
+        Ok(self.access_log.prepare(&config.telemetry.access_log)?)
+    }
+
+    /// Uses what was prepared.
+    pub fn commit(&self, config: &Config, prepared: Prepared) {
+        self.access_log.commit(prepared);
+        self.trace(config);
+        if let Some(log) = &self.log {
+            log.apply(&config.telemetry.log);
+        }
+    }
+
+    /// Sends spans where `config` says. Within a tokio runtime only.
+    pub fn trace(&self, config: &Config) {
+        if let Err(error) = self.traces.apply(config.telemetry.traces.as_ref()) {
+            tracing::error!(%error, "traces stay as they were");
+        }
+    }
+
+    /// Writes out what is still waiting to be written.
+    pub fn finish(&self) {
+        self.access_log.flush(PATIENCE);
+        if let Some(log) = &self.log {
+            log.flush(PATIENCE);
+        }
+    }
+}
+
+/// Counts what happens to connections, and logs what never becomes a request.
+pub struct ConnectionWatch(pub Arc<Metrics>);
+
+impl ConnectionEvents for ConnectionWatch {
+    fn accepted(&self, connection: &Arc<Connection>) {
+        self.0.connections.accepted(connection.listener());
+    }
+
+    fn refused(&self, attempt: &Attempt, reason: Refusal) {
+        self.0.connections.refused(&attempt.listener, reason);
+        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, ?reason, "connection refused");
+    }
+
+    fn handshake_failed(&self, attempt: &Attempt, reason: HandshakeFailure) {
+        self.0.connections.handshake_failed(&attempt.listener, reason);
+        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, ?reason, "handshake failed");
+    }
+
+    fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
+        self.0.connections.early_reject(connection.listener(), reason);
+        let listener = &*connection.listener().name;
+        tracing::info!(listener, peer = %connection.peer(), reason = reason.as_str(), "refused before it was a request");
+    }
+
+    fn closed(&self, connection: &Connection, reason: CloseReason) {
+        self.0.connections.closed(connection.listener(), reason);
+    }
+}

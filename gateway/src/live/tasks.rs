@@ -1,0 +1,156 @@
+//! What goes on beside the requests: the admin listener, watching files and SIGHUP, polling, and the tasks behind
+//! upstreams and key sets. None of it is on a worker's runtime.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Live;
+use crate::admin;
+use crate::upstream::{self, Upstreams};
+use crate::watch::Fingerprint;
+
+/// How often a URL is polled unless the configuration says otherwise.
+const POLL: Duration = Duration::from_secs(30);
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Live {
+    /// Runs until the process ends.
+    pub async fn background(self: &Arc<Self>) {
+        {
+            let snapshot = self.snapshot();
+            self.identity.apply(&snapshot.gateway.zones, &snapshot.gateway.config);
+            self.observers.trace(&snapshot.gateway.config);
+        }
+        tokio::join!(
+            self.admin(),
+            self.watch_files(),
+            self.hang_ups(),
+            self.poll_source(),
+            self.tend_upstreams()
+        );
+    }
+
+    /// The admin listener. After a hand-over its address may still be the old process's for a moment.
+    async fn admin(self: &Arc<Self>) {
+        let address = self.snapshot().gateway.config.admin.address;
+        let mut told = false;
+        loop {
+            let bound = admin::Server::bind(address, Arc::clone(self)).await;
+            match bound {
+                Ok(server) => {
+                    server.serve(self.until_draining_for_another()).await;
+                    return;
+                }
+                Err(error) => {
+                    if !told {
+                        tracing::warn!(%address, %error, "the admin listener cannot be bound yet; trying on");
+                        told = true;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    /// Ends when another process takes over, which then wants the admin address.
+    async fn until_draining_for_another(&self) {
+        while !self.is_handed_over() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Reloads when a file of the configuration, the bundle or a certificate has changed.
+    async fn watch_files(self: &Arc<Self>) {
+        let mut known = self.fingerprint();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.fingerprint();
+            if now == known {
+                continue;
+            }
+            // A tree that is being written is waited for: it must look the same twice.
+            tokio::time::sleep(LOOK / 5).await;
+            if self.fingerprint() != now {
+                continue;
+            }
+            known = now;
+            tracing::info!("files have changed");
+            let _ = self.load_again().await;
+        }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let snapshot = self.snapshot();
+        let config = &snapshot.gateway.config;
+        let own = std::iter::once(self.path.as_path());
+        let files = snapshot.gateway.files.iter().map(|path| path.as_path());
+        let bundle = config.policy.as_ref().and_then(|policy| policy.bundle.file.as_deref());
+        let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let certificates = certificates.flat_map(|tls| &tls.certificates);
+        let certificates = certificates.flat_map(|files| [files.certificate.as_path(), files.key.as_path()]);
+        let upstreams = config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
+        let upstreams = upstreams
+            .flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key])
+            .flatten()
+            .map(|path| path.as_path());
+        Fingerprint::of(own.chain(files).chain(bundle).chain(certificates).chain(upstreams))
+    }
+
+    /// SIGHUP reloads.
+    async fn hang_ups(self: &Arc<Self>) {
+        let Ok(mut hang_ups) = signal(SignalKind::hangup()) else {
+            tracing::error!("SIGHUP cannot be listened for");
+            return;
+        };
+        while hang_ups.recv().await.is_some() {
+            tracing::info!("SIGHUP: reloading");
+            let _ = self.load_again().await;
+        }
+    }
+
+    /// Polls a bundle that comes from a URL.
+    async fn poll_source(self: &Arc<Self>) {
+        loop {
+            let wait = {
+                let snapshot = self.snapshot();
+                let bundle = snapshot.gateway.config.policy.as_ref().map(|policy| &policy.bundle);
+                bundle
+                    .filter(|bundle| bundle.url.is_some())
+                    .map(|bundle| bundle.poll_interval.map_or(POLL, |interval| interval.get()))
+            };
+            // The first look is at once: the start only knows the last good bundle of the state folder.
+            if let Some(wait) = wait {
+                let _ = self.load_again().await;
+                tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
+            } else {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Keeps names resolved and servers checked, for the upstreams of the snapshot in force.
+    async fn tend_upstreams(self: &Arc<Self>) {
+        let (_stop, stopped) = watch::channel(false);
+        let mut tended: Option<(Arc<Upstreams>, upstream::Background)> = None;
+        loop {
+            let upstreams = Arc::clone(&self.snapshot().gateway.upstreams);
+            if !tended.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &upstreams)) {
+                tended = Some((
+                    Arc::clone(&upstreams),
+                    upstream::spawn_background(upstreams, stopped.clone()),
+                ));
+            }
+            tokio::time::sleep(LOOK / 10).await;
+        }
+    }
+
+    /// `portcullis.yaml`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,184 @@
+//! The only writer of answers that are ours: refusals as problem+json (RFC 9457), replies of filters, redirects and
+//! fixed responses. It decides nothing.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use portcullis_filters::verdict::{Denial, Reply};
+
+use crate::exchange::Exchange;
+use crate::forward;
+
+/// Largest rest of a request body that is read and thrown away so that the connection can be kept.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// An answer that is ours.
+#[derive(Debug)]
+pub struct Answer {
+    header: ResponseHeader,
+    body: Bytes,
+    /// Close the connection after it.
+    close: bool,
+}
+
+impl Answer {
+    /// An answer with a body of this media type.
+    pub fn new(status: StatusCode, content_type: &str, body: Bytes) -> Result<Self> {
+        let mut header = ResponseHeader::build(status, Some(8))?;
+        if !body.is_empty() {
+            header.insert_header(header::CONTENT_TYPE, content_type)?;
+        }
+        Ok(Self {
+            header,
+            body,
+            close: false,
+        })
+    }
+
+    /// A refusal.
+    pub fn refusal(denial: &Denial, request_id: &str) -> Result<Self> {
+        let mut answer = Self::new(denial.status, "application/problem+json", problem(denial, request_id))?;
+        answer.header.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = denial.retry_after {
+            answer.header.insert_header(header::RETRY_AFTER, seconds)?;
+        }
+        for (name, value) in &denial.headers {
+            answer.header.append_header(name.clone(), value.clone())?;
+        }
+        Ok(answer)
+    }
+
+    /// A refusal as a gRPC client reads it: trailers only, status 200.
+    pub fn grpc_refusal(denial: &Denial) -> Result<Self> {
+        let mut header = ResponseHeader::build(StatusCode::OK, Some(6))?;
+        header.insert_header(header::CONTENT_TYPE, "application/grpc")?;
+        header.insert_header(HeaderName::from_static("grpc-status"), grpc_code(denial.status))?;
+        header.insert_header(HeaderName::from_static("grpc-message"), denial.reason.0)?;
+        if let Some(seconds) = denial.retry_after {
+            header.insert_header(header::RETRY_AFTER, seconds)?;
+        }
+        Ok(Self {
+            header,
+            body: Bytes::new(),
+            close: false,
+        })
+    }
+
+    /// A filter's own reply.
+    pub fn reply(reply: &Reply) -> Result<Self> {
+        let mut header = ResponseHeader::build(reply.status, Some(8))?;
+        for (name, value) in &reply.headers {
+            header.append_header(name.clone(), value.clone())?;
+        }
+        Ok(Self {
+            header,
+            body: reply.body.clone(),
+            close: false,
+        })
+    }
+
+    /// Adds a header field.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Result<Self> {
+        self.header.insert_header(name, value)?;
+        Ok(self)
+    }
+
+    /// Closes the connection after the answer, because what follows on it cannot be told apart.
+    #[must_use]
+    pub fn closing(mut self, close: bool) -> Self {
+        self.close |= close;
+        self
+    }
+
+    /// The answer's head, for the response phase of the chain.
+    pub fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// Writes the answer, with what the filters add to it.
+    pub async fn write(mut self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        forward::edit_response(&mut self.header, &exchange.facts.response_headers)?;
+        self.header.insert_header(forward::X_REQUEST_ID, exchange.id.as_str())?;
+        let status = self.header.status;
+        let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !bodiless {
+            self.header.insert_header(header::CONTENT_LENGTH, self.body.len())?;
+        }
+        if self.close {
+            session.set_keepalive(None);
+        }
+        session.as_mut().set_total_drain_timeout(Some(DRAIN));
+        exchange.answered(status);
+        let header_only = bodiless || self.body.is_empty() || session.req_header().method == Method::HEAD;
+        session
+            .write_response_header(Box::new(self.header), header_only)
+            .await?;
+        if !header_only {
+            exchange.response_bytes += self.body.len() as u64;
+            session.write_response_body(Some(self.body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The body of a refusal.
+fn problem(denial: &Denial, request_id: &str) -> Bytes {
+    let mut body = serde_json::Map::new();
+    body.insert("type".into(), "about:blank".into());
+    body.insert(
+        "title".into(),
+        denial.status.canonical_reason().unwrap_or("Refused").into(),
+    );
+    body.insert("status".into(), denial.status.as_u16().into());
+    body.insert("reason".into(), denial.reason.0.into());
+    if let Some(detail) = &denial.detail {
+        body.insert("detail".into(), detail.as_ref().into());
+    }
+    body.insert("request_id".into(), request_id.into());
+    let mut text = serde_json::Value::Object(body).to_string();
+    text.push('\n');
+    text.into()
+}
+
+/// The gRPC status of an HTTP status, as the gRPC specification maps them.
+const fn grpc_code(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        413 | 429 => 8,
+        502..=504 => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_filters::verdict::Reason;
+
+    #[test]
+    fn a_refusal_is_a_problem() {
+        let denial = Denial::new(StatusCode::FORBIDDEN, Reason("ip_denied")).detail("not from \"here\"");
+        let body = problem(&denial, "r-1");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "about:blank", "title": "Forbidden", "status": 403, "reason": "ip_denied",
+                "detail": "not from \"here\"", "request_id": "r-1",
+            })
+        );
+    }
+
+    #[test]
+    fn a_grpc_client_gets_a_status() {
+        let answer = Answer::grpc_refusal(&Denial::new(StatusCode::UNAUTHORIZED, Reason("token_missing"))).unwrap();
+        assert_eq!(answer.header().status, StatusCode::OK);
+        assert_eq!(answer.header().headers["grpc-status"], "16");
+        assert_eq!(answer.header().headers["grpc-message"], "token_missing");
+    }
+}

@@ -1,0 +1,194 @@
+//! What a request is judged by: one configuration and one policy, compiled and immutable. A request takes one
+//! [`Snapshot`] when its header has been read and keeps it to its log line.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use portcullis_bundles::digest::Digest;
+use portcullis_bundles::policies::Policies;
+use portcullis_bundles::runtime::RuntimeSwitches;
+use portcullis_bundles::switches::Switches;
+use portcullis_config::gateway::Config;
+use portcullis_config::policy::Expired;
+use portcullis_filters::chain::Chain;
+use portcullis_filters::request::{Bundle, PolicyView};
+use portcullis_filters::zones::Zones;
+
+use crate::client::TrustedProxies;
+use crate::forward::Rewrite;
+use crate::route::{RouteId, Router};
+use crate::telemetry::metrics::RouteMetrics;
+use crate::upstream::Upstreams;
+
+/// One configuration and one policy.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The compiled configuration.
+    pub gateway: Arc<Gateway>,
+    /// The policy in force.
+    pub policy: Arc<InForce>,
+    /// Names both: the digests of configuration and bundle, shortened.
+    pub digest: Arc<str>,
+}
+
+impl Snapshot {
+    /// Of a configuration and a policy.
+    pub fn new(gateway: Arc<Gateway>, policy: Arc<InForce>) -> Self {
+        let config = gateway.digest.get(..12).unwrap_or(&gateway.digest);
+        let digest = match &policy.bundle {
+            BundleState::Loaded(policies) => {
+                let bundle = policies.digest().to_string();
+                format!("{config}-{}", bundle.get(..12).unwrap_or(&bundle))
+            }
+            BundleState::Unconfigured | BundleState::Missing(_) => config.to_owned(),
+        };
+        Self {
+            gateway,
+            policy,
+            digest: digest.into(),
+        }
+    }
+}
+
+/// A compiled configuration.
+pub struct Gateway {
+    /// As written.
+    pub config: Arc<Config>,
+    /// SHA-256 of what was written, in hexadecimal.
+    pub digest: String,
+    /// As written, with the names of the files.
+    pub source: String,
+    /// Files and folders that it was read from.
+    pub files: Vec<PathBuf>,
+    /// Which route answers.
+    pub router: Router,
+    /// The routes, by [`RouteId`].
+    pub routes: Vec<Route>,
+    /// Runs where no route matches: the kill switches, and nothing else.
+    pub unrouted: Chain,
+    /// Where requests are forwarded.
+    pub upstreams: Arc<Upstreams>,
+    /// State that outlives this configuration.
+    pub zones: Arc<Zones>,
+    /// Whose forwarding headers are believed.
+    pub trusted: TrustedProxies,
+    /// What becomes of requests once the bundle has expired.
+    pub expired: Expired,
+}
+
+impl Gateway {
+    /// A route.
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0 as usize)
+    }
+}
+
+/// A compiled route.
+pub struct Route {
+    /// For logs and metrics.
+    pub name: Arc<str>,
+    /// Hosts of its site as written, for status and requirements.
+    pub hosts: Arc<[portcullis_config::matcher::HostPattern]>,
+    /// Its path or path prefix.
+    pub path: Box<str>,
+    /// Whether `path` is the whole path.
+    pub exact: bool,
+    /// The site's filters, then its own.
+    pub chain: Chain,
+    /// Who answers.
+    pub action: Action,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// Who answers.
+pub enum Action {
+    /// An upstream.
+    Proxy {
+        /// Its place in [`Gateway::upstreams`].
+        upstream: usize,
+        /// How the path changes on the way.
+        rewrite: Option<Rewrite>,
+    },
+    /// We do, with a redirect.
+    Redirect {
+        /// 3xx.
+        status: StatusCode,
+        /// The Location, with its variables.
+        to: Box<str>,
+    },
+    /// We do, with a fixed response.
+    Respond {
+        /// The status.
+        status: StatusCode,
+        /// Its media type.
+        content_type: HeaderValue,
+        /// Its body.
+        body: Bytes,
+    },
+}
+
+/// The policy in force.
+#[derive(Clone)]
+pub struct InForce {
+    /// The bundle.
+    pub bundle: BundleState,
+    /// Kill switches set at run time, as they were set.
+    pub runtime: RuntimeSwitches,
+    /// Kill switches to look up: those set at run time and the bundle's.
+    pub switches: Arc<Switches>,
+}
+
+/// Whether there is a bundle.
+#[derive(Clone)]
+pub enum BundleState {
+    /// The configuration has no `policy`.
+    Unconfigured,
+    /// None was accepted so far, and why.
+    Missing(&'static str),
+    /// In force.
+    Loaded(Arc<Policies>),
+}
+
+impl BundleState {
+    /// The digest of the bundle in force.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Unconfigured | Self::Missing(_) => None,
+            Self::Loaded(policies) => Some(policies.digest()),
+        }
+    }
+}
+
+impl InForce {
+    /// Of a bundle and the switches set at run time.
+    pub fn new(bundle: BundleState, runtime: RuntimeSwitches) -> Self {
+        let switches = match &bundle {
+            BundleState::Unconfigured | BundleState::Missing(_) => runtime.compile(),
+            BundleState::Loaded(policies) => Switches::merge(&runtime.compile(), policies.switches()),
+        };
+        Self {
+            bundle,
+            runtime,
+            switches: Arc::new(switches),
+        }
+    }
+
+    /// What filters see of it at this time.
+    pub fn view(&self, expired: Expired, now_unix: i64) -> PolicyView<'_> {
+        let bundle = match &self.bundle {
+            BundleState::Unconfigured => Bundle::Unconfigured,
+            BundleState::Missing(reason) => Bundle::Missing(reason),
+            BundleState::Loaded(policies) if expired == Expired::Deny && policies.is_expired(now_unix) => {
+                Bundle::Missing("bundle_expired")
+            }
+            BundleState::Loaded(policies) => Bundle::Loaded(policies),
+        };
+        PolicyView {
+            bundle,
+            switches: &self.switches,
+        }
+    }
+}

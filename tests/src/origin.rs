@@ -1,0 +1,122 @@
+//! An origin that answers and remembers: every request that reaches it, byte for byte.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A request that reached the origin.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The request line and header, as they came.
+    pub head: String,
+    /// The body, chunks joined.
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    /// The request line's target.
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// All values of a field.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
+}
+
+/// A running origin.
+pub struct Origin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Origin {
+    /// Answers every request with 200 and `answer`.
+    pub fn start(answer: &str) -> Self {
+        let answer = answer.to_owned();
+        Self::with(move |_| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).into_bytes())
+    }
+
+    /// Answers every request with the bytes that `respond` makes. Empty bytes close the connection.
+    pub fn with(respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (shared, respond) = (Arc::clone(&seen), Arc::new(respond));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, respond) = (Arc::clone(&shared), Arc::clone(&respond));
+                std::thread::spawn(move || serve(stream, &seen, &*respond));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// What reached it so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("the list").clone()
+    }
+}
+
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, respond: &dyn Fn(&Seen) -> Vec<u8>) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = Vec::new();
+    while let Some(request) = read_request(&mut stream, &mut buffer) {
+        seen.lock().expect("the list").push(request.clone());
+        let answer = respond(&request);
+        if answer.is_empty() || stream.write_all(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+    let end = loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        fill(stream, buffer)?;
+    };
+    let head = String::from_utf8_lossy(&buffer.drain(..end).collect::<Vec<u8>>()).into_owned();
+    let mut seen = Seen { head, body: Vec::new() };
+    if seen.all("transfer-encoding").iter().any(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        loop {
+            let line_end = loop {
+                if let Some(end) = buffer.windows(2).position(|window| window == b"\r\n") {
+                    break end;
+                }
+                fill(stream, buffer)?;
+            };
+            let line = String::from_utf8_lossy(&buffer[..line_end]).into_owned();
+            let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
+            while buffer.len() < line_end + 2 + size + 2 {
+                fill(stream, buffer)?;
+            }
+            seen.body.extend_from_slice(&buffer[line_end + 2..line_end + 2 + size]);
+            buffer.drain(..line_end + 2 + size + 2);
+            if size == 0 {
+                return Some(seen);
+            }
+        }
+    }
+    let length = seen.all("content-length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
+    while buffer.len() < length {
+        fill(stream, buffer)?;
+    }
+    seen.body = buffer.drain(..length).collect();
+    Some(seen)
+}
+
+fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    let mut chunk = [0; 16384];
+    match stream.read(&mut chunk) {
+        Ok(0) | Err(_) => None,
+        Ok(count) => {
+            buffer.extend_from_slice(&chunk[..count]);
+            Some(())
+        }
+    }
+}
