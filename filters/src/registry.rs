@@ -6,14 +6,25 @@ use portcullis_config::document::Document;
 use portcullis_config::site;
 use schemars::Schema;
 
+use crate::cors::Cors;
 use crate::filter::{Filter, Phases};
+use crate::headers::Headers;
+use crate::ip_access::IpAccess;
+use crate::jwt::Jwt;
 use crate::link::ErasedFilter;
 use crate::policy::PolicyFilter;
 use crate::rate_limit::RateLimit;
 use crate::zones::BuildEnv;
 
 /// Every built-in filter.
-pub const FILTERS: &[FilterDef] = &[FilterDef::of::<PolicyFilter>(), FilterDef::of::<RateLimit>()];
+pub const FILTERS: &[FilterDef] = &[
+    FilterDef::of::<Cors>(),
+    FilterDef::of::<Headers>(),
+    FilterDef::of::<IpAccess>(),
+    FilterDef::of::<Jwt>(),
+    FilterDef::of::<PolicyFilter>(),
+    FilterDef::of::<RateLimit>(),
+];
 
 /// The code of the diagnostic for a filter that does not exist.
 pub const UNKNOWN_FILTER: &str = "unknown-filter";
