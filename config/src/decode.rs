@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use serde::de::DeserializeOwned;
 
 use crate::diagnostic::{Diagnostics, closest};
-use crate::document::{Document, NodeId};
+use crate::document::{Document, Kind, NodeId};
 
 use error::{Error, Reason};
 use tree::Tree;
@@ -25,7 +25,7 @@ use tree::Tree;
 /// What to allow while decoding.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules<'a> {
-    /// Keys of the outermost map that are not for the type.
+    /// Keys of the outermost map that are not for the type. With such keys, `null` is an empty map.
     pub ignore: &'a [&'a str],
     /// `null` means absent for every key of every struct, not only for optional ones.
     pub null_is_absent: bool,
@@ -33,7 +33,8 @@ pub struct Rules<'a> {
 
 /// Decodes a node. What is wrong is added to `out`; the value is given only when nothing was.
 ///
-/// `ignore` names keys of the outermost map that are not for the type.
+/// `ignore` names keys of the outermost map that are not for the type. With such keys the map may also be left out: a filter
+/// without settings is written `policy:`.
 pub fn decode<T: DeserializeOwned>(
     document: &Document,
     node: NodeId,
@@ -102,6 +103,13 @@ struct Run<'d> {
     state: RefCell<State>,
 }
 
+impl Run<'_> {
+    /// Whether a value of a struct counts as not written.
+    fn is_absent(&self, value: NodeId) -> bool {
+        self.rules.null_is_absent && matches!(self.document.kind(value), Kind::Null)
+    }
+}
+
 /// What earlier rounds have taught.
 #[derive(Default)]
 struct State {
@@ -140,7 +148,8 @@ impl State {
         let node = error.node().unwrap_or(run.root);
         if let Reason::MissingKey(key) = error.reason() {
             let provided = self.provided.entry(node).or_default();
-            let first = !provided.iter().any(|name| name == key) && run.document.get(node, key).is_none();
+            let written = run.document.get(node, key).filter(|value| !run.is_absent(*value));
+            let first = !provided.iter().any(|name| name == key) && written.is_none();
             if first && !error.follows() {
                 if !self.misspelt.contains(&(node, *key)) {
                     out.push(error.diagnostic(run.document, node));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::address;
 use crate::identity::Identity;
@@ -53,7 +53,7 @@ pub struct Config {
 }
 
 /// The admin listener.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// Where it listens: an address that only operators reach.
@@ -71,7 +71,7 @@ impl Default for Admin {
 }
 
 /// Bounds on what clients may send and hold. Every default is safe on the open internet.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The request line and all header fields together. More is answered 431.
@@ -117,7 +117,7 @@ impl Default for Limits {
 }
 
 /// How the process itself runs. A change here needs a restart or a binary upgrade.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Runtime {
     /// Worker threads. 0 = one per core.

@@ -28,6 +28,12 @@ impl FromStr for Method {
     }
 }
 
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 text_type!(
     Method,
     "an HTTP method such as GET",
@@ -49,6 +55,12 @@ impl FromStr for HeaderName {
     }
 }
 
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 text_type!(
     HeaderName,
     "a header field name such as x-tenant",
@@ -59,6 +71,12 @@ text_type!(
 /// A status code as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub StatusCode);
+
+impl serde::Serialize for Status {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u16(self.0.as_u16())
+    }
+}
 
 const STATUS: &str = "a status code from 100 to 599";
 

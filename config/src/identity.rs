@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::{ByteSize, Duration};
 
@@ -44,7 +44,7 @@ fn leeway() -> Duration {
 }
 
 /// How a key set is kept fresh.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refresh {
     /// Time between two fetches when nothing asks for one (jitter is added; `Cache-Control` may shorten it).
@@ -72,7 +72,7 @@ impl Default for Refresh {
 }
 
 /// A JWS signature algorithm (RFC 7518, RFC 8037). There is no `none` and no symmetric algorithm with a key set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Algorithm {
     RS256,

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::secret::SecretRef;
 use crate::units::{ByteSize, Duration};
 
 /// The bundle's source, its trust and its state.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Where the bundle is.
@@ -37,7 +37,7 @@ fn max_bytes() -> ByteSize {
 }
 
 /// Where the bundle is: exactly one of `file` and `url`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BundleSource {
     /// A file. It is watched; a ConfigMap's symlink swap is understood.
@@ -51,7 +51,7 @@ pub struct BundleSource {
 }
 
 /// Keys whose signatures count. The key id chooses the algorithm; the bundle never does.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
     /// HMAC-SHA256 keys.
@@ -63,7 +63,7 @@ pub struct Trust {
 }
 
 /// A shared key.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HmacKey {
     /// The key id named in the envelope.
@@ -73,7 +73,7 @@ pub struct HmacKey {
 }
 
 /// A public key.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublicKey {
     /// The key id named in the envelope.
@@ -83,7 +83,7 @@ pub struct PublicKey {
 }
 
 /// What happens once the bundle has expired.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Expired {
     /// Go on enforcing it, and say so everywhere.

@@ -77,12 +77,18 @@ impl<'de, T: FromStr<Err = TextError>> Visitor<'de> for TextVisitor<T> {
     }
 }
 
-/// `Deserialize` through `FromStr`, and a JSON Schema with a pattern. The sample is any text that is accepted.
+/// `Deserialize` through `FromStr`, `Serialize` through `Display`, and a JSON Schema with a pattern. The sample is any text that is accepted.
 macro_rules! text_type {
     ($type:ident, $expected:literal, $sample:literal, $pattern:expr) => {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $crate::text::from_text(deserializer, $expected, $sample)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
 use crate::units::Duration;
@@ -125,7 +125,7 @@ impl JsonSchema for Server {
 }
 
 /// How a server is chosen.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// One after the other, by weight.
@@ -140,7 +140,7 @@ pub enum Balance {
 }
 
 /// Settings of consistent hashing.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsistentHash {
     /// What is hashed, such as `ip:address` or `header:x-session`. Requests without it fall back to round robin.
@@ -148,7 +148,7 @@ pub struct ConsistentHash {
 }
 
 /// The protocol spoken to the servers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
@@ -199,7 +199,7 @@ fn default_statuses() -> Vec<u16> {
 }
 
 /// Passive health.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PassiveHealth {
     /// Connect errors, resets and timeouts in a row that take a server out. 0 switches it off.
@@ -218,7 +218,7 @@ impl Default for PassiveHealth {
 }
 
 /// How long each step of a request to a server may take.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// TCP and TLS handshake together.
@@ -243,7 +243,7 @@ impl Default for Timeouts {
 }
 
 /// What is tried again, on another server where there is one.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// Attempts in all. 1 = never again.
@@ -262,7 +262,7 @@ impl Default for Retry {
 }
 
 /// A failure that may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryOn {
     /// No connection could be made.
@@ -274,7 +274,7 @@ pub enum RetryOn {
 }
 
 /// Idle connections.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
     /// Streams at once on one HTTP/2 connection.
@@ -302,7 +302,7 @@ pub struct UpstreamTls {
 }
 
 /// What is sent as Host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpstreamHost {
     /// The host that the client asked for.

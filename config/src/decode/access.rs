@@ -8,17 +8,36 @@ use super::error::{Error, Reason};
 use super::tree::Tree;
 use crate::document::NodeId;
 
-/// The items of a list; hidden ones are left out.
+/// The items of a list. Hidden ones are left out, or, where the number counts, replaced by stand-ins.
 pub(super) struct Items<'r, 'd> {
     tree: Tree<'r, 'd>,
-    items: std::slice::Iter<'d, NodeId>,
+    rest: std::slice::Iter<'d, NodeId>,
+    fixed: bool,
 }
 
 impl<'r, 'd> Items<'r, 'd> {
+    /// Of a list of any length.
     pub(super) fn new(tree: Tree<'r, 'd>, items: &'d [NodeId]) -> Self {
+        let rest = items.iter();
         Self {
             tree,
-            items: items.iter(),
+            rest,
+            fixed: false,
+        }
+    }
+
+    /// How many were not asked for.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Of a tuple.
+    pub(super) fn fixed(tree: Tree<'r, 'd>, items: &'d [NodeId]) -> Self {
+        let rest = items.iter();
+        Self {
+            tree,
+            rest,
+            fixed: true,
         }
     }
 }
@@ -27,21 +46,25 @@ impl<'d> de::SeqAccess<'d> for Items<'_, 'd> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'d>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some(item) = self
-            .items
-            .find(|item| !self.tree.is_hidden(**item) && !self.tree.has_passed(**item))
-        else {
+        let (tree, fixed) = (self.tree, self.fixed);
+        let left_out = |item: NodeId| !fixed && (tree.is_hidden(item) || tree.has_passed(item));
+        let Some(item) = self.rest.find(|item| !left_out(**item)) else {
             return Ok(None);
         };
+        if tree.is_hidden(*item) {
+            return seed.deserialize(Dream).map(Some);
+        }
         let value = seed
-            .deserialize(Tree::new(self.tree.run, *item))
+            .deserialize(Tree::new(tree.run, *item))
             .map_err(|error| error.on(*item))?;
-        self.tree.pass(*item);
+        if !fixed {
+            tree.pass(*item);
+        }
         Ok(Some(value))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.items.len())
+        Some(self.rest.len())
     }
 }
 

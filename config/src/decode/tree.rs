@@ -111,19 +111,18 @@ impl<'r, 'd> Tree<'r, 'd> {
 
     /// The entries of a map that are for the type, with the unknown ones reported.
     fn known_entries(self, name: &str, fields: &'static [&'static str]) -> Result<Vec<(&'d str, NodeId)>, Error> {
+        let at_root = self.node == self.run.root;
         let entries = match self.kind() {
             Kind::Map(entries) => entries.as_slice(),
-            Kind::Null if name == Link::MAGIC => &[],
+            Kind::Null if name == Link::MAGIC || (at_root && !self.run.rules.ignore.is_empty()) => &[],
             _ if name == Link::MAGIC => return self.wrong("the settings of a filter: a map"),
             _ => return self.wrong(expected_map(fields)),
         };
-        let at_root = self.node == self.run.root;
         let mut state = self.run.state.borrow_mut();
         let mut known = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let null = self.run.rules.null_is_absent && matches!(self.run.document.kind(*value), Kind::Null);
             if fields.contains(&key.as_ref()) {
-                known.extend((!null).then_some((key.as_ref(), *value)));
+                known.extend((!self.run.is_absent(*value)).then_some((key.as_ref(), *value)));
             } else if !(at_root && self.run.rules.ignore.contains(&key.as_ref())) && name != Link::MAGIC {
                 self.unknown_key(&mut state, key, *value, fields);
             }
@@ -153,6 +152,14 @@ impl<'r, 'd> Tree<'r, 'd> {
             suggest(key, fields.iter().copied())
         };
         state.found.push(diagnostic.on_key(document, value).help(help));
+    }
+
+    fn items<V: Visitor<'d>>(self, mut items: Items<'_, 'd>, visitor: V) -> Result<V::Value, Error> {
+        let value = visitor.visit_seq(&mut items).map_err(|error| error.on(self.node))?;
+        match items.left() {
+            0 => Ok(value),
+            left => Err(Error::new(Reason::OutOfRange(format!("the list has {left} items too many"))).on(self.node)),
+        }
     }
 
     fn secret<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -307,21 +314,23 @@ impl<'d> Deserializer<'d> for Tree<'_, 'd> {
         let Kind::List(items) = self.kind() else {
             return self.wrong("a list");
         };
-        let items = Items::new(self, items);
-        visitor.visit_seq(items).map_err(|error| error.on(self.node))
+        self.items(Items::new(self, items), visitor)
     }
 
     fn deserialize_tuple<V: Visitor<'d>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
+        let Kind::List(items) = self.kind() else {
+            return self.wrong("a list");
+        };
+        self.items(Items::fixed(self, items), visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'d>>(
         self,
         _: &'static str,
-        _: usize,
+        length: usize,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
+        self.deserialize_tuple(length, visitor)
     }
 
     fn deserialize_map<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, Error> {
