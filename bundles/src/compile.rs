@@ -55,7 +55,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
         kill_switch_override,
         switches: Switches::new(switches),
         index: Index::new(&selectors),
-        policies: policies.into_boxed_slice(),
+        all: policies.into_boxed_slice(),
         requirements: requirements.into_boxed_slice(),
     };
     Ok(Compiled { policies, tests })

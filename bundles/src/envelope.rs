@@ -84,6 +84,23 @@ pub fn open<'a>(bytes: &'a [u8], trust: &Trust, insecure_unsigned: bool) -> Resu
     }
 }
 
+/// The text in `bytes` and the key ids that the envelope names, without looking at any signature. For tools that show a
+/// bundle; nothing may be enforced because of it.
+pub fn payload_unverified(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Vec<&str>), EnvelopeError> {
+    if dsse::looks_like_one(bytes) {
+        let envelope = dsse::parse(bytes).map_err(|why| EnvelopeError::Format(why.to_string().into()))?;
+        let payload = decode(envelope.payload, "the envelope's payload is not base64")?;
+        return Ok((
+            Cow::Owned(payload),
+            envelope.signatures.iter().map(|one| one.key_id).collect(),
+        ));
+    }
+    if bytes.starts_with(b"{") {
+        return Ok((Cow::Borrowed(bytes), Vec::new()));
+    }
+    split_line(bytes).map(|(_, payload)| (Cow::Borrowed(payload), Vec::new()))
+}
+
 fn verified(payload: Cow<'_, [u8]>, signed_by: Box<[Arc<str>]>) -> Verified<'_> {
     let digest = Digest::of(&payload);
     Verified {
@@ -93,19 +110,23 @@ fn verified(payload: Cow<'_, [u8]>, signed_by: Box<[Arc<str>]>) -> Verified<'_> 
     }
 }
 
-fn open_line<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, EnvelopeError> {
+/// The signature and the text of the line form.
+fn split_line(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), EnvelopeError> {
     const EXPECTED: &str = "expected a DSSE envelope, or BASE64(HMAC-SHA256), a line feed and the text";
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
     let (Some(line), Some(payload)) = (parts.next(), parts.next()) else {
         return Err(EnvelopeError::format(EXPECTED));
     };
     let signature = STANDARD.decode(line).ok().filter(|signature| signature.len() == 32);
-    let Some(signature) = signature else {
-        return Err(EnvelopeError::format(EXPECTED));
-    };
+    let signature = signature.ok_or_else(|| EnvelopeError::format(EXPECTED))?;
     if payload.is_empty() {
         return Err(EnvelopeError::format("there is nothing after the signature"));
     }
+    Ok((signature, payload))
+}
+
+fn open_line<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, EnvelopeError> {
+    let (signature, payload) = split_line(bytes)?;
     match trust.check_hmac(payload, &signature) {
         Check::Valid(id) => Ok(verified(Cow::Borrowed(payload), Box::new([id]))),
         Check::Invalid => Err(EnvelopeError::InvalidSignature("any HMAC key".into())),

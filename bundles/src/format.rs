@@ -134,6 +134,7 @@ pub struct Rule {
     /// How it limits: `token_bucket`.
     pub algorithm: String,
     /// The algorithm's numbers.
+    #[schemars(with = "crate::algorithm::TokenBucketConfig")]
     pub algorithm_config: Json,
     /// The rule is evaluated only when each of these keys has this value.
     #[serde(
@@ -255,7 +256,7 @@ pub struct TestRequest {
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// Other keys the request has, such as `ip:country` or `ua:bot`.
+    /// Keys the request has that the other fields cannot say: `ip:country` and its like, `ua:bot` and its like.
     #[serde(
         default,
         deserialize_with = "or_default",

@@ -217,13 +217,12 @@ impl<'a> Builder<'a> {
         let (Pattern::Exact(path) | Pattern::Prefix(path)) = pattern;
         let mut node = root;
         for segment in segments(path) {
-            node = match self.children.get(&(node, segment)) {
-                Some(child) => *child,
-                None => {
-                    let child = self.new_node();
-                    self.children.insert((node, segment), child);
-                    child
-                }
+            node = if let Some(child) = self.children.get(&(node, segment)) {
+                *child
+            } else {
+                let child = self.new_node();
+                self.children.insert((node, segment), child);
+                child
             };
         }
         let Some(place) = usize::try_from(node).ok().and_then(|node| self.nodes.get_mut(node)) else {

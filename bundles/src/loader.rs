@@ -94,7 +94,8 @@ impl Loader {
     pub fn accept(&self, bytes: &[u8], now: i64, floor: Option<Floor>) -> Result<Accepted, Refused> {
         let (verified, bundle) = self.verify(bytes)?;
         let own = own_floor(&verified, &bundle);
-        let standing = version::check(own, floor, self.settings.max_version_jump).map_err(Refused::version)?;
+        let standing =
+            version::check(own, floor, self.settings.max_version_jump).map_err(|error| Refused::version(&error))?;
         if standing == Standing::New {
             in_time(&bundle, now)?;
         }
@@ -133,8 +134,8 @@ impl Loader {
         if bytes.len() as u64 > self.settings.max_bytes {
             return Err(Refused::too_large(bytes.len() as u64, self.settings.max_bytes));
         }
-        let verified =
-            envelope::open(bytes, &self.trust, self.settings.insecure_unsigned).map_err(Refused::envelope)?;
+        let verified = envelope::open(bytes, &self.trust, self.settings.insecure_unsigned)
+            .map_err(|error| Refused::envelope(&error))?;
         let parsed = Bundle::parse_unverified(verified.payload());
         let bundle = parsed.map_err(|error| Refused::content(&verified, &error.to_string()))?;
         Ok((verified, bundle))

@@ -28,7 +28,7 @@ pub struct Policies {
     pub(crate) global_shadow: Option<Suspension>,
     pub(crate) kill_switch_override: Option<Suspension>,
     pub(crate) switches: Switches,
-    pub(crate) policies: Box<[Policy]>,
+    pub(crate) all: Box<[Policy]>,
     pub(crate) index: Index,
     pub(crate) requirements: Box<[Requirement]>,
 }
@@ -162,12 +162,12 @@ impl Policies {
 
     /// All policies, by id.
     pub fn all(&self) -> &[Policy] {
-        &self.policies
+        &self.all
     }
 
     /// The policy at a place that [`Self::matching`] gave.
     pub fn get(&self, place: u32) -> Option<&Policy> {
-        self.policies.get(usize::try_from(place).ok()?)
+        self.all.get(usize::try_from(place).ok()?)
     }
 
     /// Whether a policy's verdicts count at `now` (seconds since 1970).

@@ -185,6 +185,7 @@ impl<'a> Place<'a> {
     };
 
     /// A field of this place.
+    #[must_use]
     pub const fn field(&'a self, name: &'a str) -> Place<'a> {
         Place {
             parent: Some(self),
@@ -193,6 +194,7 @@ impl<'a> Place<'a> {
     }
 
     /// An item of this place, counted from 0.
+    #[must_use]
     pub const fn item(&'a self, index: usize) -> Place<'a> {
         Place {
             parent: Some(self),

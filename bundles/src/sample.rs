@@ -54,7 +54,7 @@ impl Attributes for Sample {
             Key::Jwt(name) => scalar(self.claims.as_ref()?.get(name.as_ref())?),
             Key::Header(name) => filled(self.headers.get(name)?.to_str().ok()?),
             Key::Query(name) => filled(self.query.get(name.as_ref())?),
-            Key::Ip(IpAttribute::Address) => Some(Cow::Owned(self.address?.to_string())),
+            Key::Ip(IpAttribute::Address) => Some(Cow::Owned(self.address?.to_canonical().to_string())),
             Key::Ip(_) | Key::Ua(_) => None,
         }
     }

@@ -46,7 +46,7 @@ impl TryFrom<&BundleSource> for Source {
                 url: url.as_str().into(),
                 interval: written
                     .poll_interval
-                    .map_or(DEFAULT_POLL_INTERVAL, |interval| interval.get()),
+                    .map_or(DEFAULT_POLL_INTERVAL, portcullis_config::units::Duration::get),
                 ca: written.ca.clone(),
             }),
             _ => Err(NotOneSource),

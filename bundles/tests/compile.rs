@@ -1,5 +1,7 @@
 //! From text to compiled policies: what applies to which request, in which order.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 use portcullis_bundles::attributes::Attributes;
 use portcullis_bundles::compile::{Compiled, compile};
 use portcullis_bundles::digest::Digest;

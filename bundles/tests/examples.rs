@@ -1,12 +1,15 @@
 //! Every example is read, passes its own tests, is signed in both forms and accepted.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 mod support;
 
 use std::fs;
 use std::path::Path;
 
 use portcullis_bundles::author;
-use portcullis_bundles::envelope::{sign_dsse, sign_line};
+use portcullis_bundles::envelope::{payload_unverified, sign_dsse, sign_line};
+use portcullis_bundles::format::Bundle;
 use portcullis_bundles::inspect::Summary;
 use portcullis_bundles::lint;
 use portcullis_bundles::loader::RefusedReason;
@@ -108,4 +111,31 @@ policies:
     assert_eq!(codes, expected);
     let told = authored.explain(&hints).render_text();
     assert!(told.contains("hints.yaml:3:5"), "{told}");
+}
+
+#[test]
+fn the_schema_knows_the_algorithms_numbers() {
+    let schema = serde_json::to_value(schemars::schema_for!(Bundle)).unwrap();
+    assert_eq!(
+        schema["$defs"]["Rule"]["properties"]["algorithm_config"]["$ref"],
+        "#/$defs/TokenBucketConfig"
+    );
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn tools_can_look_at_what_they_cannot_verify() {
+    let text = b"{}";
+    for (bytes, ids) in [
+        (text.to_vec(), vec![]),
+        (sign_line(text, &shared()).unwrap().unwrap(), vec![]),
+        (
+            sign_dsse(text, &[release(), shared()]).unwrap(),
+            vec!["release", "shared"],
+        ),
+    ] {
+        let (payload, named) = payload_unverified(&bytes).unwrap();
+        assert_eq!((payload.as_ref(), named), (&text[..], ids));
+    }
+    assert!(payload_unverified(b"bundle_version: 1\n").is_err());
 }

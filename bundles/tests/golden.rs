@@ -1,6 +1,8 @@
 //! What people read when a bundle is refused: every file of `invalid/` beside the text it must give. `UPDATE_GOLDEN=1`
 //! writes the texts anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! What is accepted and what is refused, with which code: sizes, versions, times, and the way back after a restart.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 mod support;
 
 use portcullis_bundles::digest::Digest;

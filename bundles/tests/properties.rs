@@ -1,6 +1,8 @@
 //! What must hold for every input: the index finds what a plain search finds, signatures cover everything, the fast reader
 //! and the thorough one agree, and nothing panics.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 mod support;
 
 use portcullis_bundles::author::{self, Format};
@@ -146,9 +148,9 @@ fn count(value: &Value) -> usize {
 }
 
 /// Replaces (or, with `None`, removes) the value at a place counted in depth-first order.
-fn change(value: &mut Value, place: &mut usize, new: &Option<Value>) -> bool {
+fn change(value: &mut Value, place: &mut usize, new: Option<&Value>) -> bool {
     if *place == 0 {
-        *value = new.clone().unwrap_or(Value::Null);
+        *value = new.cloned().unwrap_or(Value::Null);
         return true;
     }
     *place -= 1;
@@ -268,7 +270,7 @@ proptest! {
         let mut value = example();
         for (place, new) in changes {
             let mut place = place.index(count(&value));
-            change(&mut value, &mut place, &new);
+            change(&mut value, &mut place, new.as_ref());
         }
         let text = value.to_string();
         let thorough = author::read("x", &text, Format::Json).map(|authored| authored.bundle);

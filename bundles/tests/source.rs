@@ -1,5 +1,7 @@
 //! Bundles in files: replaced, rewritten, swapped behind links as Kubernetes does, too large, not there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 use std::fs;
 use std::os::unix::fs::symlink;
 

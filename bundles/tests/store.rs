@@ -1,6 +1,8 @@
 //! The state directory: what was promised survives, what is damaged stops the start, and a disk that breaks at any step
 //! leaves the old state or the new one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -365,7 +367,7 @@ impl Attributes for Tenant {
         (key.to_string() == "header:x-tenant").then_some(self.0.into())
     }
 
-    fn path(&self) -> &str {
+    fn path(&self) -> &'static str {
         "/"
     }
 

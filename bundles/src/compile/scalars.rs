@@ -198,15 +198,13 @@ impl Compiler {
     }
 
     fn address(&mut self, value: &str, place: &Place<'_>) -> Option<Arc<str>> {
-        match value.parse::<IpAddr>() {
-            Ok(address) => Some(self.share(&address.to_canonical().to_string())),
-            Err(_) => {
-                let message = format!("`{value}` would match nothing");
-                let help = "it is an address, such as `192.0.2.1` or `2001:db8::1`";
-                self.problems.advise("impossible-value", place, message, help);
-                None
-            }
+        if let Ok(address) = value.parse::<IpAddr>() {
+            return Some(self.share(&address.to_canonical().to_string()));
         }
+        let message = format!("`{value}` would match nothing");
+        let help = "it is an address, such as `192.0.2.1` or `2001:db8::1`";
+        self.problems.advise("impossible-value", place, message, help);
+        None
     }
 
     /// A reason.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use portcullis_config::key::Key;
+use portcullis_config::key::{IpAttribute, Key};
 use portcullis_config::matcher::HostPattern;
 use portcullis_config::path;
 
@@ -142,6 +142,11 @@ impl Compiler {
             let Some(key) = self.key(key, &place, "attributes") else {
                 continue;
             };
+            if !matches!(key, Key::Ip(_) | Key::Ua(_)) || key == Key::Ip(IpAttribute::Address) {
+                let help = "write it under `claims`, `headers`, `query` or `ip`";
+                let message = format!("attributes: `{key}` has a field of its own");
+                self.problems.advise("invalid-key", &place, message, help);
+            }
             let Some(value) = self.value(&key, &value.0, &place) else {
                 continue;
             };

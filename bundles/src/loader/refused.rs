@@ -125,7 +125,7 @@ impl Refused {
         )
     }
 
-    pub(super) fn envelope(error: EnvelopeError) -> Self {
+    pub(super) fn envelope(error: &EnvelopeError) -> Self {
         let reason = match error {
             EnvelopeError::Unsigned | EnvelopeError::Format(_) => RefusedReason::SignedBundleFormatError,
             EnvelopeError::UnknownKey(_) => RefusedReason::UnknownKey,
@@ -134,7 +134,7 @@ impl Refused {
         Self::new(reason, error.to_string())
     }
 
-    pub(super) fn version(error: VersionError) -> Self {
+    pub(super) fn version(error: &VersionError) -> Self {
         let reason = match error {
             VersionError::Older { .. } | VersionError::Reused { .. } => RefusedReason::VersionNotMonotonic,
             VersionError::Jump { .. } => RefusedReason::VersionJump,

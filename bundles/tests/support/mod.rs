@@ -134,7 +134,9 @@ fn refuses(rule: &Rule, request: &Sample, spent: &mut HashMap<String, f64>) -> O
     let mut counter = format!("{:x}", rule.identity);
     for key in &rule.keys {
         match (request.get(key), rule.on_missing) {
-            (Some(value), _) => counter.push_str(&format!("|{}:{value}", value.len())),
+            (Some(value), _) => {
+                counter.extend(["|", &value.len().to_string(), ":", &value]);
+            }
             (None, OnMissing::Skip) => return None,
             (None, OnMissing::Anonymous) => counter.push_str("|-"),
             (None, OnMissing::Deny) => return Some("descriptor_missing"),
