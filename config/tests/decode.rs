@@ -300,14 +300,18 @@ fn secrets_stay_hidden_whatever_else_is_wrong() {
 
 #[test]
 fn errors_are_bounded() {
-    let items: String = (0..1000).map(|i| format!("- x{i}\n")).collect();
+    let items = "- x\n".repeat(1000);
     let (sources, document) = parse(&items);
     let mut out = Diagnostics::default();
     assert!(decode::<Vec<u8>>(&document, document.root(), &[], &mut out).is_none());
     assert_eq!(out.len(), Diagnostics::MOST);
     assert!(out.is_full());
 
-    let keys: String = (0..1000).map(|i| format!("k{i}: 1\n")).collect();
+    let keys: Vec<_> = (0..1000).map(|i| format!("k{i}: 1")).collect();
+    let keys = keys.join(
+        "
+",
+    );
     let (_, document) = parse(&format!("name: a\ncount: 1\nwait: 1s\n{keys}"));
     let mut out = Diagnostics::default();
     assert!(decode::<Inner>(&document, document.root(), &[], &mut out).is_none());

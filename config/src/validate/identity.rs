@@ -1,13 +1,15 @@
-//! Token issuers.
+//! Token issuers: their URLs, what their tokens may be, and how their keys are kept fresh. Whether a filter names an issuer
+//! that exists is not asked here but where the filter is built.
 
 use super::check::Check;
 use super::names::{self, Plaintext};
 use crate::diagnostic::codes;
 use crate::document::NodeId;
-use crate::identity::Issuer;
+use crate::identity::{Issuer, Refresh};
 use crate::units::{ByteSize, Duration};
 
-const SECOND: Duration = Duration::from_secs(1);
+/// The shortest pause between two fetches.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let identity = check.at(root, "identity");
@@ -59,38 +61,34 @@ fn one(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
         issuer.leeway,
         Duration::from_secs(0)..=Duration::from_secs(600),
     );
-    let refresh = check.at(node, "refresh");
-    check.within(refresh, "interval", issuer.refresh.interval, SECOND..=super::check::DAY);
+    refresh(check, check.at(node, "refresh"), &issuer.refresh);
+}
+
+fn refresh(check: &mut Check<'_>, node: NodeId, refresh: &Refresh) {
+    check.within(node, "interval", refresh.interval, PAUSE..=super::check::DAY);
+    check.within(node, "cooldown", refresh.cooldown, PAUSE..=Duration::from_secs(3600));
     check.within(
-        refresh,
-        "cooldown",
-        issuer.refresh.cooldown,
-        SECOND..=Duration::from_secs(3600),
-    );
-    check.within(
-        refresh,
+        node,
         "stale_for",
-        issuer.refresh.stale_for,
+        refresh.stale_for,
         Duration::from_secs(0)..=Duration::from_secs(30 * 86_400),
     );
     check.within(
-        refresh,
+        node,
         "timeout",
-        issuer.refresh.timeout,
+        refresh.timeout,
         Duration::from_millis(1)..=Duration::from_secs(60),
     );
     check.within(
-        refresh,
+        node,
         "max_bytes",
-        issuer.refresh.max_bytes,
+        refresh.max_bytes,
         ByteSize::kib(1)..=ByteSize::mib(16),
     );
-    if issuer.refresh.cooldown > issuer.refresh.interval {
+    if refresh.cooldown > refresh.interval {
         let message = "`cooldown` is longer than `interval`: keys would be fetched less often than `interval` says";
         let help = "make `cooldown` the shorter of the two";
-        let written = check
-            .written(refresh, "cooldown")
-            .unwrap_or(check.at(refresh, "interval"));
+        let written = check.written(node, "cooldown").unwrap_or(check.at(node, "interval"));
         check.report_with(codes::CONFLICTING_KEYS, written, message, help);
     }
 }

@@ -60,7 +60,7 @@ fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
             node,
             "poll_interval",
             interval,
-            Duration::from_secs(1)..=super::check::DAY,
+            Duration::from_millis(100)..=super::check::DAY,
         );
     }
 }

@@ -118,7 +118,7 @@ fn health(check: &mut Check<'_>, node: NodeId, health: &Health) {
         node,
         "interval",
         health.interval,
-        Duration::from_millis(100)..=super::check::DAY,
+        Duration::from_millis(10)..=super::check::DAY,
     );
     check.timeout(node, "timeout", health.timeout);
     check.within(node, "unhealthy_after", health.unhealthy_after, 1..=1000);
