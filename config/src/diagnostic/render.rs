@@ -124,7 +124,10 @@ fn hidden_ranges(text: &str, place: Span, secrets: &[Span]) -> Vec<(usize, usize
         let from = secret.start.saturating_sub(place.start) as usize;
         (from, (secret.end.min(place.end) - place.start) as usize)
     });
-    let mut ranges: Vec<_> = marked.chain(values_of_secret_keys(text)).collect();
+    let mut ranges: Vec<_> = marked
+        .chain(values_of_secret_keys(text))
+        .chain(userinfo(text))
+        .collect();
     ranges.sort_unstable();
     let mut merged: Vec<(usize, usize)> = Vec::new();
     for (from, to) in ranges {
@@ -172,6 +175,17 @@ fn values_of_secret_keys(text: &str) -> Vec<(usize, usize)> {
         }
     }
     ranges
+}
+
+/// Users and passwords of URLs: what stands between `://` and `@`.
+pub(crate) fn userinfo(text: &str) -> Vec<(usize, usize)> {
+    let starts = text.match_indices("://").map(|(at, mark)| at + mark.len());
+    let parts = starts.filter_map(|from| {
+        let rest = text.get(from..)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rfind('@').map(|length| (from, from + length))
+    });
+    parts.collect()
 }
 
 /// How far a scalar reaches at most: to its closing quote, or to the end of the flow entry or line.

@@ -6,6 +6,7 @@ use http::Uri;
 
 use super::check::Check;
 use crate::diagnostic::codes;
+use crate::diagnostic::render::userinfo;
 use crate::document::NodeId;
 use crate::matcher::HostPattern;
 
@@ -57,15 +58,7 @@ pub(super) fn authority(text: &str) -> Result<(), String> {
 
 /// A URL that is fetched: `https`, or `http` where `plaintext` allows it. No user, no fragment.
 pub(super) fn url(check: &mut Check<'_>, node: NodeId, text: &str, plaintext: Plaintext) {
-    let Ok(uri) = text.parse::<Uri>() else {
-        return check.report(codes::INVALID_VALUE, node, "this is not a URL");
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        let help = "begin with https:// and a host";
-        return check.report_with(codes::INVALID_VALUE, node, "the URL has no scheme or no host", help);
-    };
-    if authority.as_str().contains('@') {
-        check.out.hide(check.document.span(node));
+    if !userinfo(text).is_empty() {
         let help = "remove what stands before the `@`";
         return check.report_with(
             codes::LITERAL_SECRET,
@@ -74,6 +67,13 @@ pub(super) fn url(check: &mut Check<'_>, node: NodeId, text: &str, plaintext: Pl
             help,
         );
     }
+    let Ok(uri) = text.parse::<Uri>() else {
+        return check.report(codes::INVALID_VALUE, node, "this is not a URL");
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        let help = "begin with https:// and a host";
+        return check.report_with(codes::INVALID_VALUE, node, "the URL has no scheme or no host", help);
+    };
     if text.contains('#') {
         return check.report(
             codes::INVALID_VALUE,
