@@ -195,7 +195,7 @@ fn an_issuer_decides_about_types_and_leeway() {
         (Some(&["application/at+jwt"]), json!("at+jwt"), true),
         (Some(&["at+jwt"]), json!("JWT"), false),
         (Some(&["at+jwt"]), json!(null), false),
-        (Some(&["at+jwt", ""]), json!(null), true),
+        (Some(&["at+jwt", "JWT"]), json!("jwt"), true),
         (Some(&[]), json!(null), false),
         (None, json!(null), true),
         (None, json!("dpop+jwt"), false),

@@ -67,14 +67,13 @@ impl Trusted {
         }
     }
 
-    /// Whether `typ` is one of the issuer's, without regard to case. In a configured list, an empty text stands for tokens
-    /// that have none.
+    /// Whether `typ` is one of the issuer's, without regard to case. A token without `typ` is good only where no types are
+    /// configured.
     pub fn accepts_type(&self, typ: Option<&str>) -> bool {
-        match &self.types {
-            None => typ.is_none_or(|typ| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ))),
-            Some(list) => list
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(typ.unwrap_or_default())),
+        match (typ, &self.types) {
+            (typ, None) => typ.is_none_or(|typ| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ))),
+            (Some(typ), Some(list)) => list.iter().any(|known| known.eq_ignore_ascii_case(typ)),
+            (None, Some(_)) => false,
         }
     }
 

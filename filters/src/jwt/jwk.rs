@@ -12,8 +12,8 @@ use super::material::{Material, Weakness};
 
 /// Most keys in a set.
 pub const MAX_KEYS: usize = 64;
-/// Largest document that is parsed, in bytes, whatever the configuration allows to be fetched.
-pub const MAX_JWKS: usize = 1 << 20;
+/// Largest document that is parsed, in bytes: the most that `refresh.max_bytes` can allow to be fetched.
+pub const MAX_JWKS: usize = 16 << 20;
 /// Levels of nesting in a key set.
 const DEPTH: usize = 8;
 
