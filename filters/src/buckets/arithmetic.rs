@@ -17,8 +17,10 @@ pub const MAX_TOKENS: f64 = 1e12;
 /// How fast a bucket refills and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Params {
-    rate: u128,
-    burst: u128,
+    /// Units a nanosecond, which is 10⁻¹² tokens a second.
+    pub(super) rate: u128,
+    /// Millionths of a token.
+    pub(super) burst: u64,
 }
 
 /// How much a request takes.
@@ -32,6 +34,8 @@ pub(super) struct Bucket {
     pub(super) level: u128,
     /// Nanoseconds of the monotonic clock.
     pub(super) at: u64,
+    /// By which it fills.
+    pub(super) params: Params,
 }
 
 /// What a bucket answered.
@@ -56,23 +60,28 @@ impl Params {
     /// and at most [`MAX_TOKENS`].
     pub fn new(per_second: f64, burst: f64) -> Option<Self> {
         let rate = to_integer(per_second, PER_NS)?;
-        let burst = to_integer(burst, 1e6)?.checked_mul(MICRO)?;
+        let burst = u64::try_from(to_integer(burst, 1e6)?).ok()?;
         (rate > 0 && burst > 0).then_some(Self { rate, burst })
     }
 
     /// The burst in whole tokens.
     pub fn limit(&self) -> u64 {
-        whole(self.burst)
+        whole(self.units())
     }
 
     /// Seconds in which an empty bucket fills, rounded up.
     pub fn window(&self) -> u32 {
-        seconds(self.burst, self.rate)
+        seconds(self.units(), self.rate)
     }
 
     /// Nanoseconds in which an empty bucket fills, rounded up.
     pub fn fill_ns(&self) -> u64 {
-        narrow(self.burst.div_ceil(self.rate))
+        narrow(self.units().div_ceil(self.rate))
+    }
+
+    /// The burst in units.
+    fn units(&self) -> u128 {
+        u128::from(self.burst) * MICRO
     }
 }
 
@@ -82,34 +91,51 @@ impl Cost {
     /// One token.
     pub const ONE: Self = Self(TOKEN);
 
-    /// A number of tokens, rounded up to millionths. `None` unless it is from 0 to [`MAX_TOKENS`].
+    /// A number of tokens, rounded to millionths; above zero it is one millionth at least. `None` unless it is from 0 to
+    /// [`MAX_TOKENS`].
     pub fn new(tokens: f64) -> Option<Self> {
-        to_integer((tokens * 1e6).ceil() / 1e6, 1e6)?
-            .checked_mul(MICRO)
-            .map(Self)
+        let least = u128::from(tokens > 0.0);
+        to_integer(tokens, 1e6)?.max(least).checked_mul(MICRO).map(Self)
     }
 
     /// Whether a bucket of these parameters can ever hold as much.
     pub fn fits(self, params: &Params) -> bool {
-        self.0 <= params.burst
+        self.0 <= params.units()
     }
 }
 
 impl Bucket {
     /// A bucket that nobody took from yet.
-    pub(super) fn full(params: &Params, now: u64) -> Self {
+    pub(super) fn full(params: Params, now: u64) -> Self {
         Self {
-            level: params.burst,
+            level: params.units(),
             at: now,
+            params,
         }
     }
 
-    /// Adds what came in since, and forgets what is above the burst. A clock that went back adds nothing.
-    pub(super) fn refill(&mut self, params: &Params, now: u64) {
-        let elapsed = now.saturating_sub(self.at);
-        let more = params.rate.saturating_mul(u128::from(elapsed));
-        self.level = self.level.saturating_add(more).min(params.burst);
-        self.at = self.at.max(now);
+    /// Adds what came in since. When other parameters are in use since `changed`, then by the old ones until that moment
+    /// and by the new ones after it, so that a change gives nobody what the old limit did not. A clock that went back adds
+    /// nothing.
+    pub(super) fn refill(&mut self, params: Params, changed: u64, now: u64) {
+        let now = now.max(self.at);
+        if self.params != params {
+            self.fill_until(changed.clamp(self.at, now));
+            self.params = params;
+        }
+        self.fill_until(now);
+    }
+
+    fn fill_until(&mut self, now: u64) {
+        let more = self.params.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.level = self.level.saturating_add(more).min(self.params.units());
+        self.at = now;
+    }
+
+    /// Whether it is full at a moment, if nobody takes from it.
+    pub(super) fn is_full_at(&self, now: u64) -> bool {
+        let more = self.params.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.level.saturating_add(more) >= self.params.units()
     }
 
     /// Whether there is enough.
@@ -127,25 +153,20 @@ impl Bucket {
     }
 
     /// Gives back, up to the burst.
-    pub(super) fn refund(&mut self, params: &Params, cost: Cost) {
-        self.level = self.level.saturating_add(cost.0).min(params.burst);
-    }
-
-    /// When it is full, in nanoseconds of the monotonic clock.
-    pub(super) fn full_at(&self, params: &Params) -> u64 {
-        let missing = params.burst.saturating_sub(self.level);
-        self.at.saturating_add(narrow(missing.div_ceil(params.rate)))
+    pub(super) fn refund(&mut self, cost: Cost) {
+        self.level = self.level.saturating_add(cost.0).min(self.params.units());
     }
 
     /// What a request is told.
-    pub(super) fn report(&self, params: &Params, cost: Cost, allowed: bool, shared: bool) -> Taken {
+    pub(super) fn report(&self, cost: Cost, allowed: bool, shared: bool) -> Taken {
+        let rate = self.params.rate;
         let short = cost.0.saturating_sub(self.level);
         Taken {
             allowed,
-            limit: params.limit(),
+            limit: self.params.limit(),
             remaining: if allowed { whole(self.level) } else { 0 },
-            retry_after: if allowed { 0 } else { seconds(short, params.rate).max(1) },
-            full_after: seconds(params.burst.saturating_sub(self.level), params.rate),
+            retry_after: if allowed { 0 } else { seconds(short, rate).max(1) },
+            full_after: seconds(self.params.units().saturating_sub(self.level), rate),
             shared,
         }
     }

@@ -5,6 +5,8 @@ mod arithmetic;
 mod key;
 mod shard;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use arithmetic::{Cost, MAX_TOKENS, Params, Taken};

@@ -10,13 +10,14 @@ const PROBES: usize = 8;
 /// The same when there is no room.
 const PROBES_WHEN_CROWDED: usize = 64;
 
+/// For so long after a change, requests that began before it may still use the parameters of before.
+const SETTLED_NS: u64 = 60_000_000_000;
+
 /// A bucket under its key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) key: u128,
     pub(super) bucket: Bucket,
-    /// When it is full, under the parameters it was last used with.
-    pub(super) full_at: u64,
 }
 
 /// Since when the parameters are what they are, and how long the slowest bucket takes to fill.
@@ -27,13 +28,13 @@ pub(super) struct Epoch {
 }
 
 impl Epoch {
-    /// Whether a bucket equals one that is not there. It must be full under the parameters it was last used with; and
-    /// when those may have changed while it was not, under the slowest of the new ones too.
-    fn forgets(self, entry: &Entry, now: u64) -> bool {
-        entry.full_at <= now
-            && (entry.full_at <= self.since
-                || entry.bucket.at >= self.since
-                || entry.bucket.at.saturating_add(self.longest_fill_ns) <= now)
+    /// Whether a bucket equals one that is not there. It must be full by the parameters it was last used with; and when
+    /// those may have changed before it was, it must have had the time to fill by the slowest of the new ones.
+    fn forgets(self, bucket: &Bucket, now: u64) -> bool {
+        bucket.is_full_at(now)
+            && (bucket.is_full_at(self.since.min(now))
+                || bucket.at > self.since.saturating_add(SETTLED_NS)
+                || bucket.at.max(self.since).saturating_add(self.longest_fill_ns) <= now)
     }
 }
 
@@ -61,7 +62,7 @@ impl Shard {
     pub(super) fn open(
         &mut self,
         key: u128,
-        params: &Params,
+        params: Params,
         now: u64,
         epoch: Epoch,
         room: usize,
@@ -82,7 +83,6 @@ impl Shard {
                 .insert(Entry {
                     key,
                     bucket: Bucket::full(params, now),
-                    full_at: now,
                 })
                 .into_mut(),
         })
@@ -108,7 +108,7 @@ impl Shard {
         for _ in 0..probes.min(places) {
             self.hand = if self.hand + 1 < places { self.hand + 1 } else { 0 };
             if let Ok(found) = self.table.get_bucket_entry(self.hand)
-                && epoch.forgets(found.get(), now)
+                && epoch.forgets(&found.get().bucket, now)
             {
                 found.remove();
             }

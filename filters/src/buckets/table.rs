@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::arithmetic::{Cost, Params, Taken};
+use super::arithmetic::{Bucket, Cost, Params, Taken};
 use super::key::BucketKey;
 use super::shard::{Entry, Epoch, Shard};
 
@@ -139,17 +139,14 @@ impl BucketTable {
         let shard = lock_at(&self.shards, self.place(charge));
         let own = shard.as_ref().and_then(|shard| shard.get(charge.key.own));
         let crowded = own.is_none() && shard.as_ref().is_some_and(|shard| shard.len() >= self.room);
-        let Charge { params, cost, .. } = charge;
-        let mut bucket = match own {
-            Some(entry) => entry.bucket,
-            None if crowded => lock(&self.shared)
-                .get(charge.key.shared)
-                .map_or_else(|| full(params, now), |entry| entry.bucket),
-            None => full(params, now),
-        };
-        bucket.refill(params, now);
-        let allowed = bucket.take(*cost);
-        bucket.report(params, *cost, allowed, crowded)
+        let shared = crowded
+            .then(|| lock(&self.shared).get(charge.key.shared).copied())
+            .flatten();
+        let known = own.copied().or(shared);
+        let mut bucket = known.map_or_else(|| Bucket::full(charge.params, now), |entry| entry.bucket);
+        bucket.refill(charge.params, self.epoch().since, now);
+        let allowed = bucket.take(charge.cost);
+        bucket.report(charge.cost, allowed, crowded)
     }
 
     /// Gives back what an allowed charge took. `shared` as in its answer.
@@ -159,40 +156,34 @@ impl BucketTable {
     }
 
     fn take_locked(&self, locked: &mut Locked<'_>, charge: &Charge, now: u64) -> Taken {
-        let Charge { key, params, cost } = charge;
+        let Charge { key, params, cost } = *charge;
         let epoch = self.epoch();
         let own =
             guard(locked, self.place(charge)).and_then(|shard| shard.open(key.own, params, now, epoch, self.room));
         if let Some(entry) = own {
-            return take_from(entry, params, *cost, now, false);
+            return take_from(&mut entry.bucket, charge, epoch, now, false);
         }
         self.shared_total.fetch_add(1, Relaxed);
-        match lock(&self.shared).open(key.shared, params, now, epoch, SHARED) {
-            Some(entry) => take_from(entry, params, *cost, now, true),
-            // Every shared bucket is live, so thousands of limits are flooded at once: no room is no.
-            None => Taken {
-                allowed: false,
-                limit: params.limit(),
-                remaining: 0,
-                retry_after: params.window().max(1),
-                full_after: params.window(),
-                shared: true,
-            },
+        if let Some(entry) = lock(&self.shared).open(key.shared, params, now, epoch, SHARED) {
+            return take_from(&mut entry.bucket, charge, epoch, now, true);
         }
+        // Every shared bucket is live, so thousands of limits are flooded at once: no room is no.
+        let mut empty = Bucket::full(params, now);
+        empty.level = 0;
+        empty.report(cost, false, true)
     }
 
     fn refund_locked(&self, locked: &mut Locked<'_>, charge: &Charge, shared: bool, now: u64) {
-        let Charge { key, params, cost } = charge;
+        let since = self.epoch().since;
         let give = |entry: &mut Entry| {
-            entry.bucket.refill(params, now);
-            entry.bucket.refund(params, *cost);
-            entry.full_at = entry.bucket.full_at(params);
+            entry.bucket.refill(charge.params, since, now);
+            entry.bucket.refund(charge.cost);
         };
         if shared {
-            if let Some(entry) = lock(&self.shared).get_mut(key.shared) {
+            if let Some(entry) = lock(&self.shared).get_mut(charge.key.shared) {
                 give(entry);
             }
-        } else if let Some(entry) = guard(locked, self.place(charge)).and_then(|shard| shard.get_mut(key.own)) {
+        } else if let Some(entry) = guard(locked, self.place(charge)).and_then(|shard| shard.get_mut(charge.key.own)) {
             give(entry);
         }
     }
@@ -217,7 +208,7 @@ impl BucketTable {
         let mut left = most;
         for shard in &self.shards {
             let shard = lock(shard);
-            let live = shard.iter().filter(|entry| entry.full_at > now);
+            let live = shard.iter().filter(|entry| !entry.bucket.is_full_at(now));
             for entry in live.take(left) {
                 each(entry);
                 left -= 1;
@@ -232,15 +223,10 @@ impl BucketTable {
     }
 }
 
-fn take_from(entry: &mut Entry, params: &Params, cost: Cost, now: u64, shared: bool) -> Taken {
-    entry.bucket.refill(params, now);
-    let allowed = entry.bucket.take(cost);
-    entry.full_at = entry.bucket.full_at(params);
-    entry.bucket.report(params, cost, allowed, shared)
-}
-
-fn full(params: &Params, now: u64) -> super::arithmetic::Bucket {
-    super::arithmetic::Bucket::full(params, now)
+fn take_from(bucket: &mut Bucket, charge: &Charge, epoch: Epoch, now: u64, shared: bool) -> Taken {
+    bucket.refill(charge.params, epoch.since, now);
+    let allowed = bucket.take(charge.cost);
+    bucket.report(charge.cost, allowed, shared)
 }
 
 /// The shard of a key. `shards` is a power of two.
