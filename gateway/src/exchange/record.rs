@@ -1,7 +1,7 @@
 //! The last step: a line in the access log, the route's counters, the span. Nothing is decided any more.
 
 use http::Version;
-use pingora_error::Error;
+use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use portcullis_filters::receipt::Receipt;
 use portcullis_filters::record::LogRecord;
@@ -17,8 +17,8 @@ use crate::telemetry::traces::RequestSpan;
 impl Exchange {
     /// Records the exchange.
     pub fn record(&mut self, session: &Session, error: Option<&Error>) {
-        if error.is_some() && self.denial.is_none() {
-            self.denial = Some(Denial::new(answer::client_closed(), Reason("client_closed")));
+        if let (Some(error), None) = (error, &self.denial) {
+            self.denial = Some(Denial::new(answer::client_closed(), self.cut_short(error)));
         }
         let mut fields = LogRecord::default();
         if let Some(state) = &mut self.chain {
@@ -34,6 +34,16 @@ impl Exchange {
             if let Some(span) = span {
                 span.end(&record);
             }
+        }
+    }
+
+    /// Why an exchange that nobody refused did not come to its end.
+    fn cut_short(&self, error: &Error) -> Reason {
+        match (self.status, error.esource()) {
+            (None, _) => Reason("client_closed"),
+            (Some(_), ErrorSource::Upstream) => Reason("upstream_aborted"),
+            (Some(_), ErrorSource::Downstream) => Reason("client_aborted"),
+            (Some(_), ErrorSource::Internal | ErrorSource::Unset) => Reason("aborted"),
         }
     }
 

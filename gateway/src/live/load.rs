@@ -83,11 +83,12 @@ impl Live {
             edge: Arc::new(edge),
             listeners: Arc::new(listeners),
             observers,
-            identity: Identity::new(),
+            identity: Identity::new(now),
             report: std::sync::Mutex::new(report),
             cold: tokio::sync::Mutex::new(Cold { policy }),
         });
         live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
+        live.observers.metrics.add_source(Arc::new(live.identity.clone()));
         live.count_load(None, None);
         Ok(live)
     }

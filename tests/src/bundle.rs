@@ -1,0 +1,50 @@
+//! Signed policy bundles, made in the test with a key that the gateway trusts.
+
+use portcullis_bundles::author::{self, Format};
+use portcullis_bundles::envelope;
+use portcullis_bundles::signing::{NewKey, SigningKey, generate};
+use portcullis_bundles::trust::KeyAlgorithm;
+
+/// Someone whose signature counts, or not.
+pub struct Signer {
+    key: SigningKey,
+    /// For `policy.trust.ed25519`.
+    pub public_key: String,
+}
+
+impl Signer {
+    /// A new Ed25519 key with this id.
+    pub fn new(id: &str) -> Self {
+        let NewKey { private, public_key, .. } = generate(KeyAlgorithm::Ed25519).expect("a key");
+        let key = SigningKey::read(id, Some(KeyAlgorithm::Ed25519), &private).expect("the same key");
+        Self { key, public_key: public_key.expect("Ed25519 has a public key") }
+    }
+
+    /// The `policy` section of a configuration that trusts only this signer and reads `{dir}/policy.bundle`.
+    pub fn policy(&self) -> String {
+        format!(
+            "policy:\n  bundle: {{ file: \"{{dir}}/policy.bundle\" }}\n  trust: {{ ed25519: [{{ id: {}, public_key: \"{}\" }}] }}\n  state_dir: \"{{dir}}/state\"\n",
+            self.key.id(),
+            self.public_key
+        )
+    }
+
+    /// Signs a bundle written in YAML: a DSSE envelope.
+    pub fn sign(&self, yaml: &str) -> Vec<u8> {
+        let authored = author::read("bundle.yaml", yaml, Format::Yaml);
+        let authored = authored.unwrap_or_else(|wrong| panic!("the test's bundle: {wrong:?}"));
+        self.sign_text(&authored.canonical_json().expect("JSON"))
+    }
+
+    /// Signs any text, right or wrong.
+    pub fn sign_text(&self, text: &[u8]) -> Vec<u8> {
+        envelope::sign_dsse(text, std::slice::from_ref(&self.key)).expect("an envelope")
+    }
+}
+
+/// A bundle with one token bucket for each value of `key` on every path.
+pub fn bucket(version: u64, key: &str, rate: f64, burst: f64) -> String {
+    format!(
+        "bundle_version: {version}\npolicies:\n- id: limit\n  spec:\n    selector: {{ pathPrefix: / }}\n    rules:\n    - {{ name: per-key, limit_keys: [\"{key}\"], algorithm: token_bucket, algorithm_config: {{ tokens_per_second: {rate}, burst: {burst} }} }}\n"
+    )
+}

@@ -1,0 +1,172 @@
+//! An identity provider: serves a key set that the test can change, counts who asks, and signs tokens.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use serde_json::{Value, json};
+
+use crate::origin::Origin;
+
+/// A key that signs tokens.
+pub struct Key {
+    /// Its `kid`.
+    pub id: String,
+    secret: Secret,
+}
+
+enum Secret {
+    Ed25519(Ed25519KeyPair),
+    Es256(EcdsaKeyPair),
+    Rs256(Box<RsaKeyPair>),
+}
+
+impl Key {
+    /// A new Ed25519 key.
+    pub fn ed25519(id: &str) -> Self {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("the same key");
+        Self { id: id.into(), secret: Secret::Ed25519(pair) }
+    }
+
+    /// A new P-256 key.
+    pub fn es256(id: &str) -> Self {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random);
+        Self { id: id.into(), secret: Secret::Es256(pair.expect("the same key")) }
+    }
+
+    /// The RSA test key `data/rsa.pk8` (2048 bits; it signs nothing but tests).
+    pub fn rs256(id: &str) -> Self {
+        let pair = RsaKeyPair::from_pkcs8(include_bytes!("../data/rsa.pk8")).expect("the test key");
+        Self { id: id.into(), secret: Secret::Rs256(Box::new(pair)) }
+    }
+
+    fn algorithm(&self) -> &'static str {
+        match self.secret {
+            Secret::Ed25519(_) => "EdDSA",
+            Secret::Es256(_) => "ES256",
+            Secret::Rs256(_) => "RS256",
+        }
+    }
+
+    /// As it stands in a key set.
+    pub fn jwk(&self) -> Value {
+        let mut jwk = match &self.secret {
+            Secret::Ed25519(pair) => json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref()) }),
+            Secret::Es256(pair) => {
+                let point = pair.public_key().as_ref();
+                json!({ "kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..65]) })
+            }
+            Secret::Rs256(pair) => {
+                let public = pair.public();
+                let (n, e) = (public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
+                json!({ "kty": "RSA", "n": encode(n), "e": encode(e) })
+            }
+        };
+        jwk["kid"] = json!(self.id);
+        jwk["use"] = json!("sig");
+        jwk["alg"] = json!(self.algorithm());
+        jwk
+    }
+
+    /// A token of these claims, signed as it should be.
+    pub fn token(&self, claims: &Value) -> String {
+        self.token_with(&json!({ "alg": self.algorithm(), "kid": self.id, "typ": "JWT" }), claims)
+    }
+
+    /// A token with any header, signed with this key.
+    pub fn token_with(&self, header: &Value, claims: &Value) -> String {
+        let text = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+        let signature = self.sign(text.as_bytes());
+        format!("{text}.{}", encode(&signature))
+    }
+
+    fn sign(&self, text: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.secret {
+            Secret::Ed25519(pair) => pair.sign(text).as_ref().to_vec(),
+            Secret::Es256(pair) => pair.sign(&random, text).expect("a signature").as_ref().to_vec(),
+            Secret::Rs256(pair) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).expect("a signature");
+                signature
+            }
+        }
+    }
+}
+
+/// Base64url without padding.
+pub fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
+}
+
+/// A running identity provider.
+pub struct Idp {
+    /// Where its key set is: `http://ADDRESS/jwks.json`.
+    pub address: SocketAddr,
+    answer: Arc<Mutex<Vec<u8>>>,
+    fetches: Arc<AtomicU64>,
+    _origin: Origin,
+}
+
+impl Idp {
+    /// The issuer of its tokens.
+    pub const ISSUER: &'static str = "https://id.example.com/";
+
+    /// Serves a set of these keys.
+    pub fn start(keys: &[&Key]) -> Self {
+        let answer = Arc::new(Mutex::new(Vec::new()));
+        let fetches = Arc::new(AtomicU64::new(0));
+        let (shared, counter) = (Arc::clone(&answer), Arc::clone(&fetches));
+        let origin = Origin::with(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            shared.lock().expect("the answer").clone()
+        });
+        let idp = Self { address: origin.address, answer, fetches, _origin: origin };
+        idp.serve(keys);
+        idp
+    }
+
+    /// Serves a set of these keys from now on.
+    pub fn serve(&self, keys: &[&Key]) {
+        let body = json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string();
+        let length = body.len();
+        self.answer_with(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"));
+    }
+
+    /// Answers with these bytes from now on; empty: closes the connection.
+    pub fn answer_with(&self, bytes: impl Into<Vec<u8>>) {
+        *self.answer.lock().expect("the answer") = bytes.into();
+    }
+
+    /// How often its key set was asked for.
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
+    /// The `identity` section of a configuration; `more` is added to the issuer.
+    pub fn identity(&self, more: &str) -> String {
+        format!(
+            "identity:\n  issuers:\n    main: {{ issuer: \"{}\", jwks_url: \"http://{}/jwks.json\", algorithms: [RS256, ES256, EdDSA], audiences: [api]{more} }}\n",
+            Self::ISSUER,
+            self.address
+        )
+    }
+
+    /// Claims that are good for an hour.
+    pub fn claims(subject: &str) -> Value {
+        json!({ "iss": Self::ISSUER, "aud": "api", "sub": subject, "iat": now(), "exp": now() + 3600 })
+    }
+}
