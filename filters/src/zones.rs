@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::jwt::KeySet;
+
 pub use build::{BuildEnv, ZoneError, ZonesBuilder};
 pub use transfer::{ImportError, Imported};
 
@@ -110,6 +112,11 @@ impl Zones {
     /// As [`Self::each`], with those that are only kept.
     pub fn each_kept<S: ZoneState>(&self) -> impl Iterator<Item = (&Arc<str>, Arc<S>)> {
         self.of_kind::<S>().filter_map(open)
+    }
+
+    /// The key sets that this snapshot uses, for those who keep them fresh.
+    pub fn key_sets(&self) -> impl Iterator<Item = (&Arc<str>, Arc<KeySet>)> {
+        self.each()
     }
 
     fn of_kind<S: ZoneState>(&self) -> impl Iterator<Item = (&Arc<str>, &Zone)> {

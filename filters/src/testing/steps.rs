@@ -211,8 +211,18 @@ impl Run<'_> {
     }
 
     fn publish(&self, text: &str) -> Result<(), String> {
-        let _ = (self, text);
-        Err("no filter with key sets is built in".to_owned())
+        let (issuer, keys) = text.split_once(' ').ok_or("an issuer and its keys")?;
+        let mut sets = self
+            .bench
+            .zones
+            .key_sets()
+            .filter(|(_, set)| &*set.source().issuer == issuer);
+        let (_, set) = sets
+            .next()
+            .ok_or_else(|| format!("no link uses the issuer `{issuer}`"))?;
+        set.publish(keys.as_bytes(), self.world.now)
+            .map_err(|error| error.to_string())?;
+        Ok(())
     }
 }
 
