@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
@@ -82,6 +82,8 @@ pub struct Connection {
     /// Counts the requests that ended: tells the guarded stream that a new wait has begun.
     epoch: AtomicU32,
     requests: AtomicU64,
+    /// Whether the current request of HTTP/1 has a body.
+    has_body: AtomicBool,
     received: AtomicU64,
     sent: AtomicU64,
     cut: AtomicU8,
@@ -100,6 +102,7 @@ impl Connection {
             phase: AtomicU8::new(0),
             epoch: AtomicU32::new(0),
             requests: AtomicU64::new(0),
+            has_body: AtomicBool::new(false),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             cut: AtomicU8::new(NOT_CUT),
@@ -140,6 +143,7 @@ impl Connection {
             // body of a request that only asks for an upgrade.
             let watched = (!session.is_upgrade_req()).then_some(idle);
             session.set_read_timeout(watched);
+            connection.has_body.store(!session.is_body_empty(), Relaxed);
         }
         session.set_total_drain_timeout(Some(idle));
         Some(connection)
@@ -280,6 +284,10 @@ impl Connection {
 
     pub(super) fn epoch(&self) -> u32 {
         self.epoch.load(Relaxed)
+    }
+
+    pub(super) fn has_body(&self) -> bool {
+        self.has_body.load(Relaxed)
     }
 
     pub(super) fn set_http2(&self) {

@@ -149,7 +149,9 @@ pub enum EarlyReject {
     MalformedRequest,
     /// Answered 405: CONNECT.
     MethodNotAllowed,
-    /// The header was not complete within `limits.header_timeout`.
+    /// Answered 431: the header is far longer than `limits.request_header_bytes`.
+    HeaderTooLarge,
+    /// The header was not complete within `limits.header_timeout`. HTTP/1 is answered 408.
     HeaderTimeout,
     /// The client left in the middle of the header.
     ClosedInHeader,
@@ -164,6 +166,7 @@ impl EarlyReject {
     pub const NAMES: &'static [&'static str] = &[
         "malformed_request",
         "method_not_allowed",
+        "header_too_large",
         "header_timeout",
         "closed_in_header",
         "http2_preface",
@@ -175,6 +178,7 @@ impl EarlyReject {
         match self {
             Self::MalformedRequest => "malformed_request",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::HeaderTooLarge => "header_too_large",
             Self::HeaderTimeout => "header_timeout",
             Self::ClosedInHeader => "closed_in_header",
             Self::Http2Preface => "http2_preface",

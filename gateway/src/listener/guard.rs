@@ -28,6 +28,13 @@ use super::timer::Timer;
 use super::transport::Transport;
 use super::watch::{Http1Watch, Read, Timing};
 
+/// To a header longer than any may be (RFC 6585, section 5).
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// To a header that takes too long (RFC 9110, section 15.5.9).
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// What to hold a client's reads against.
 #[derive(Debug)]
 enum Watch {
@@ -108,19 +115,23 @@ impl Guarded {
     /// Reads what the client sends, under watch.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.refuse_if_cut()?;
-        // Pingora asks for one byte when it only wants to know whether the client is still there.
-        let read = if buf.remaining() == 1 {
-            Read::Probe
-        } else {
-            Read::Wanted
+        let read = match buf.remaining() {
+            1 if self.connection.has_body() => Read::ProbeOrLast,
+            1 => Read::Probe,
+            _ => Read::Wanted,
         };
+        let phase = self.connection.phase();
+        if let Watch::Http1(watch) = &mut self.watch {
+            watch.turn(self.connection.epoch(), Instant::now());
+            if watch.is_oversized(phase) {
+                self.refused = Some(EarlyReject::HeaderTooLarge);
+                self.say(cx, TOO_LARGE);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.transport).poll_read(cx, buf);
         let now = Instant::now();
-        let phase = self.connection.phase();
-        if let Watch::Http1(watch) = &mut self.watch {
-            watch.turn(self.connection.epoch(), now);
-        }
         match result {
             Poll::Ready(Ok(())) => {
                 let bytes = buf.filled().get(before..).unwrap_or_default();
@@ -167,8 +178,19 @@ impl Guarded {
                 Watch::Http2(watch) => watch.check(now).and_then(|()| self.connection.bodies().check(now)),
             };
             if let Err(cut) = verdict {
+                if cut == Cut::HeaderTimeout && matches!(self.watch, Watch::Http1(_)) {
+                    self.say(cx, TIMEOUT);
+                }
                 return Poll::Ready(Err(self.cut(cut)));
             }
+        }
+    }
+
+    /// Answers a request that no phase will see, if the client takes it at once: nobody waits for one that does not.
+    fn say(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
+        if let Poll::Ready(Ok(bytes)) = Pin::new(&mut self.transport).poll_write(cx, answer) {
+            self.connection.add_sent(bytes);
+            let _ = Pin::new(&mut self.transport).poll_flush(cx);
         }
     }
 

@@ -27,7 +27,7 @@ pub struct EdgePolicy {
     pub connections: u32,
     /// Connections at once from one client (an IPv6 /64 is one).
     pub connections_per_ip: u32,
-    /// The largest request header that HTTP/2 accepts, in bytes.
+    /// The largest request header, in bytes.
     pub request_header_bytes: u32,
     /// Networks whose PROXY headers are believed and whose connections do not count as one client's.
     pub trusted_proxies: Vec<IpNet>,

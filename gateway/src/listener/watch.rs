@@ -16,6 +16,9 @@ pub(super) struct Timing {
     pub keepalive: Duration,
     pub window: Duration,
     pub min_rate: u32,
+    /// Twice what a header may be: one that is a little too long still becomes a request, which is refused as any other
+    /// and leaves a line in the access log. Pingora alone would keep a megabyte of it.
+    pub header_bytes: u64,
 }
 
 impl From<&EdgePolicy> for Timing {
@@ -25,6 +28,7 @@ impl From<&EdgePolicy> for Timing {
             keepalive: policy.keepalive_timeout,
             window: policy.body_idle_timeout,
             min_rate: policy.min_rate,
+            header_bytes: u64::from(policy.request_header_bytes) * 2,
         }
     }
 }
@@ -43,13 +47,16 @@ pub(super) fn body_cut(slow: Slow) -> Cut {
     }
 }
 
-/// What Pingora reads for.
+/// What Pingora reads for, as far as it shows: it asks for one byte when it only wants to know whether the client is
+/// still there while the upstream works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     /// A header or a body.
     Wanted,
-    /// It only wants to know whether the client is still there while the upstream works.
+    /// Only to know whether the client is still there. What comes is the next request.
     Probe,
+    /// That, or the last byte of the body, which has a timer of Pingora's.
+    ProbeOrLast,
 }
 
 /// Watches the reads of an HTTP/1 connection.
@@ -64,6 +71,8 @@ pub(super) struct Http1Watch {
     begun: bool,
     /// Bytes of the next request came during the current one.
     ahead: bool,
+    /// How much came of the header.
+    header_bytes: u64,
     body: Pace,
 }
 
@@ -76,6 +85,7 @@ impl Http1Watch {
             deadline: now + timing.header,
             begun: false,
             ahead: false,
+            header_bytes: 0,
             body: timing.pace(),
         }
     }
@@ -83,6 +93,11 @@ impl Http1Watch {
     /// Whether a part of a header is here.
     pub(super) fn in_header(&self) -> bool {
         self.begun
+    }
+
+    /// Whether more of a header is asked for although the part that is here is longer than any may be.
+    pub(super) fn is_oversized(&self, phase: Phase) -> bool {
+        phase == Phase::Header && self.header_bytes > self.timing.header_bytes
     }
 
     /// To be called first at every event: notices that a request ended.
@@ -99,6 +114,7 @@ impl Http1Watch {
                 self.timing.keepalive
             };
         self.ahead = false;
+        self.header_bytes = 0;
         self.body = self.timing.pace();
     }
 
@@ -107,6 +123,7 @@ impl Http1Watch {
         match phase {
             Phase::Header => {
                 self.check(phase, read, now)?;
+                self.header_bytes += bytes as u64;
                 if !self.begun {
                     self.begun = true;
                     if self.epoch > 0 {
@@ -119,8 +136,8 @@ impl Http1Watch {
                 self.ahead = true;
                 Ok(())
             }
-            Phase::Exchange => self.body.moved(bytes as u64, now).map_err(body_cut),
-            Phase::Tunnel => Ok(()),
+            Phase::Exchange if read == Read::Wanted => self.body.moved(bytes as u64, now).map_err(body_cut),
+            Phase::Exchange | Phase::Tunnel => Ok(()),
         }
     }
 
@@ -129,7 +146,7 @@ impl Http1Watch {
         match (phase, read) {
             (Phase::Header, _) => Some(self.deadline),
             (Phase::Exchange, Read::Wanted) => Some(self.body.wait(now)),
-            (Phase::Exchange, Read::Probe) | (Phase::Tunnel, _) => None,
+            (Phase::Exchange | Phase::Tunnel, _) => None,
         }
     }
 
@@ -140,7 +157,7 @@ impl Http1Watch {
             (Phase::Header, _) if self.begun => Err(Cut::HeaderTimeout),
             (Phase::Header, _) => Err(Cut::KeepaliveTimeout),
             (Phase::Exchange, Read::Wanted) => self.body.check(now).map_err(body_cut),
-            (Phase::Exchange, Read::Probe) | (Phase::Tunnel, _) => Ok(()),
+            (Phase::Exchange | Phase::Tunnel, _) => Ok(()),
         }
     }
 }
@@ -154,6 +171,7 @@ mod tests {
         keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
+        header_bytes: 1000,
     };
 
     fn watch() -> (Http1Watch, impl Fn(u64) -> Instant) {
@@ -212,6 +230,26 @@ mod tests {
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(200)), Some(at(210)));
         watch.turn(1, at(205));
         watch.turn(2, at(300));
+        assert!(!watch.in_header());
+    }
+
+    #[test]
+    fn a_header_has_a_largest_size() {
+        let (mut watch, at) = watch();
+        assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1000, at(0)), Ok(()));
+        assert!(!watch.is_oversized(Phase::Header));
+        assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1, at(0)), Ok(()));
+        assert!(watch.is_oversized(Phase::Header));
+        assert!(!watch.is_oversized(Phase::Exchange), "the rest was body");
+        watch.turn(1, at(1));
+        assert!(!watch.is_oversized(Phase::Header));
+    }
+
+    #[test]
+    fn the_last_byte_of_a_body_is_not_the_next_request() {
+        let (mut watch, at) = watch();
+        assert_eq!(watch.arrived(Phase::Exchange, Read::ProbeOrLast, 1, at(0)), Ok(()));
+        watch.turn(1, at(1));
         assert!(!watch.in_header());
     }
 

@@ -69,12 +69,19 @@ async fn a_silent_client_and_an_idle_connection_are_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_answer_is_not_the_clients_fault() {
-    let running = start(short(), |_| {}).await;
+    let running = start(
+        EdgePolicy {
+            body_idle_timeout: Duration::from_millis(300),
+            ..long()
+        },
+        |_| {},
+    )
+    .await;
     let mut stream = running.connect().await;
     for _ in 0..2 {
         assert!(
             get(&mut stream, "/quiet").await.ends_with("thought"),
-            "three times as long as any limit"
+            "longer than a body may pause"
         );
     }
 }
@@ -123,7 +130,7 @@ async fn a_last_byte_withheld_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steady_body_passes_however_long_it_takes() {
-    let running = start(short(), |_| {}).await;
+    let running = start(steady(), |_| {}).await;
     let mut stream = running.connect().await;
     stream
         .write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 20000\r\n\r\n")
@@ -131,14 +138,14 @@ async fn a_steady_body_passes_however_long_it_takes() {
         .unwrap();
     for _ in 0..20 {
         stream.write_all(&[b'x'; 1000]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(read_answer(&mut stream).await.ends_with("20000"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_is_cut_and_a_steady_one_is_not() {
-    let running = start(short(), |_| {}).await;
+    let running = start(steady(), |_| {}).await;
     let mut stuck = running.connect().await;
     stuck
         .write_all(b"GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n")
@@ -164,7 +171,14 @@ async fn a_client_that_takes_nothing_is_cut_and_a_steady_one_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_tunnel_stays() {
-    let running = start(short(), |_| {}).await;
+    let running = start(
+        EdgePolicy {
+            body_idle_timeout: Duration::from_millis(300),
+            ..long()
+        },
+        |_| {},
+    )
+    .await;
     let mut stream = running.connect().await;
     let head = ask(
         &mut stream,
@@ -173,7 +187,7 @@ async fn a_quiet_tunnel_stays() {
     .await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     for word in [b"first", b"later"] {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(1000)).await;
         stream.write_all(word).await.unwrap();
         let mut echo = [0; 5];
         timeout(PATIENCE, stream.read_exact(&mut echo)).await.unwrap().unwrap();
@@ -219,11 +233,16 @@ async fn what_pingora_refuses_is_told() {
         .await,
         Ok(())
     );
+    let mut huge = running.connect().await;
+    let _ = huge
+        .write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}", "x".repeat(100_000)).as_bytes())
+        .await;
+    running.events.wait_for("early_reject header_too_large").await;
     let mut leaver = running.connect().await;
     leaver.write_all(b"GET / HTT").await.unwrap();
     drop(leaver);
     running.events.wait_for("early_reject closed_in_header").await;
-    assert_eq!(running.events.count("early_reject"), 4);
+    assert_eq!(running.events.count("early_reject"), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,11 +257,19 @@ async fn a_malformed_second_request_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_closes_idle_connections() {
+async fn after_a_stop_an_open_connection_is_answered_once_more() {
     let running = start(long(), |_| {}).await;
     let mut stream = running.connect().await;
     get(&mut stream, "/").await;
     running.stop.send(true).unwrap();
-    assert_eq!(closed(&mut stream).await, "");
-    running.events.wait_for("closed server requests=1").await;
+    let refused = timeout(PATIENCE, async {
+        while TcpStream::connect(running.address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    refused.await.expect("the listener stops listening");
+    let answer = get(&mut stream, "/").await;
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+    closed(&mut stream).await;
+    running.events.wait_for("closed server requests=2").await;
 }

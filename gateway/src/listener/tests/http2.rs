@@ -155,13 +155,16 @@ async fn an_idle_connection_is_closed_and_pings_do_not_help() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_stream_stays() {
-    let running = start(short(), |it| it.h2c = true).await;
+    let running = start(
+        EdgePolicy {
+            body_idle_timeout: Duration::from_millis(300),
+            ..long()
+        },
+        |it| it.h2c = true,
+    )
+    .await;
     let send = open(running.connect().await).await;
-    assert_eq!(
-        fetch(&send, "/quiet").await,
-        "thought",
-        "three times as long as any limit"
-    );
+    assert_eq!(fetch(&send, "/quiet").await, "thought", "longer than a body may pause");
     // A request whose body is open and silent, as in gRPC with streams both ways: not the connection's business.
     let request = http::Request::post("http://a.test/quiet").body(()).unwrap();
     let (response, mut body) = send
@@ -209,7 +212,7 @@ async fn a_body_withheld_or_dripped_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_steady_body_passes_and_a_silent_grpc_call_stays() {
-    let running = start(short(), |it| it.h2c = true).await;
+    let running = start(steady(), |it| it.h2c = true).await;
     let send = open(running.connect().await).await;
     let grpc = http::Request::post("http://a.test/body").header("content-type", "application/grpc+proto");
     let (call, mut talk) = send
@@ -223,7 +226,7 @@ async fn a_steady_body_passes_and_a_silent_grpc_call_stays() {
     let (response, mut body) = send.clone().ready().await.unwrap().send_request(post, false).unwrap();
     for piece in 0..20 {
         body.send_data(Bytes::from(vec![b'x'; 1000]), piece == 19).unwrap();
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), 200);
     talk.send_data(Bytes::from_static(b"after a second of silence"), true)

@@ -5,7 +5,6 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_capped_and_come_free_again() {
     let running = start(long(), |_| {}).await;
-    running.events.wait_for("closed").await;
     running.shared.policy.store(Arc::new(EdgePolicy {
         connections: 2,
         ..long()
@@ -35,7 +34,6 @@ async fn connections_of_one_client_are_capped_but_not_those_of_a_trusted_proxy()
         |_| {},
     )
     .await;
-    running.events.wait_for("closed").await;
     let mut first = running.connect().await;
     get(&mut first, "/").await;
     let mut second = running.connect().await;

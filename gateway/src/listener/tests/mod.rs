@@ -57,14 +57,18 @@ impl Recorder {
 
     /// Waits for a line that begins with `start`.
     async fn wait_for(&self, start: &str) {
+        self.wait_for_any(&[start]).await;
+    }
+
+    async fn wait_for_any(&self, starts: &[&str]) {
         let seen = timeout(PATIENCE, async {
-            while self.count(start) == 0 {
+            while starts.iter().all(|start| self.count(start) == 0) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
         assert!(
             seen.await.is_ok(),
-            "no event {start:?} among {:?}",
+            "no event {starts:?} among {:?}",
             self.lines.lock().unwrap()
         );
     }
@@ -221,7 +225,8 @@ async fn start(policy: EdgePolicy, edit: impl FnOnce(&mut Listener)) -> Running 
     let events = Arc::new(Recorder::default());
     let shared = Arc::new(EdgeShared::new(Arc::new(ArcSwap::from_pointee(policy)), events.clone()));
     let conf = Arc::new(ServerConf::default());
-    let listeners = Listeners::build(&conf, Answers, std::slice::from_ref(&listener), &shared).unwrap();
+    let handles = Arc::new(ListenerHandles::open(std::slice::from_ref(&listener)).unwrap());
+    let listeners = Listeners::build(&conf, Answers, std::slice::from_ref(&listener), &handles, &shared);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     for mut service in listeners.services {
         let stopped = stopped.clone();
@@ -233,11 +238,14 @@ async fn start(policy: EdgePolicy, edit: impl FnOnce(&mut Listener)) -> Running 
         }
     });
     up.await.expect("the listener comes up");
+    // That connection should not be taken for one of the test's.
+    events.wait_for_any(&["closed ", "handshake_failed ", "refused "]).await;
+    events.lines.lock().unwrap().clear();
     Running {
         address,
         listener,
         events,
-        handles: listeners.handles,
+        handles,
         shared,
         stop,
     }
@@ -258,6 +266,15 @@ fn short() -> EdgePolicy {
         min_rate: 256,
         keepalive_timeout: Duration::from_millis(600),
         ..EdgePolicy::new(&Limits::default(), &[])
+    }
+}
+
+/// Limits for clients that are to pass: a machine that stalls for a moment must not fail them.
+fn steady() -> EdgePolicy {
+    EdgePolicy {
+        body_idle_timeout: Duration::from_millis(1500),
+        min_rate: 256,
+        ..long()
     }
 }
 
