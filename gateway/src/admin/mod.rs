@@ -2,5 +2,14 @@
 //!
 //! It holds no state of its own: everything is asked of [`control::Control`], which the live configuration implements.
 
+mod answer;
 pub mod control;
+mod guard;
+mod routes;
+mod samples;
+mod server;
+#[cfg(test)]
+mod tests;
 pub mod wire;
+
+pub use server::Server;
