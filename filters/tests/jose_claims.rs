@@ -1,5 +1,5 @@
-//! Claims that must not pass under a good signature (RFC 7519, 4.1; RFC 8725, 3.8 to 3.11), and the settings of an issuer
-//! that decide about them.
+//! Claims that must not pass under a good signature (RFC 7519, 4.1; RFC 8725, 3.8 to 3.11), and the settings of an
+//! issuer that decide about them.
 // A test may fail.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(

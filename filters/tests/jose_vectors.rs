@@ -16,8 +16,8 @@ use portcullis_filters::jwt::jwk::Keys;
 use portcullis_filters::jwt::jws::Compact;
 use serde_json::{Value, json};
 
-/// Valid to Wycheproof, refused here: a PS384 signature under a key that says PS256, `ES521` (no such algorithm), and `?`
-/// inside base64url.
+/// Valid to Wycheproof, refused here: a PS384 signature under a key that says PS256, `ES521` (no such algorithm), and
+/// `?` inside base64url.
 const STRICTER: [u64; 6] = [346, 350, 347, 351, 372, 373];
 /// Valid to Wycheproof, refused here: symmetric keys. There are none in key sets here, by design.
 const SYMMETRIC: [u64; 8] = [1, 348, 352, 357, 358, 359, 376, 377];

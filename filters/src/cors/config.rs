@@ -11,7 +11,8 @@ use super::origin::Origin;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorsConfig {
-    /// Origins that may: `https://app.example.com`, `https://*.example.com` for every name below it, or `*` alone for all.
+    /// Origins that may: `https://app.example.com`, `https://*.example.com` for every name below it, or `*` alone for
+    /// all.
     pub origins: Vec<Origin>,
     /// Methods they may use. `*` alone allows every method.
     #[serde(default = "methods")]
@@ -25,7 +26,8 @@ pub struct CorsConfig {
     /// Whether requests may carry cookies and other credentials. Not with `origins: ["*"]`.
     #[serde(default)]
     pub credentials: bool,
-    /// How long a browser may remember the answer to a preflight, at most a day. Default: as long as it likes (5 seconds).
+    /// How long a browser may remember the answer to a preflight, at most a day. Default: as long as it likes (5
+    /// seconds).
     pub max_age: Option<Duration>,
 }
 

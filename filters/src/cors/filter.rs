@@ -134,8 +134,8 @@ impl Filter for Cors {
     }
 }
 
-/// A CORS preflight: `OPTIONS` with exactly one `Origin` and one `Access-Control-Request-Method`. Nothing else is answered
-/// here, so that no request can be made to skip the filters that follow.
+/// A CORS preflight: `OPTIONS` with exactly one `Origin` and one `Access-Control-Request-Method`. Nothing else is
+/// answered here, so that no request can be made to skip the filters that follow.
 struct Preflight<'h> {
     origin: &'h HeaderValue,
     method: &'h HeaderValue,

@@ -1,4 +1,5 @@
-//! Names of header fields: which ones no filter may touch, and which ones a server behind us could mistake for each other.
+//! Names of header fields: which ones no filter may touch, and which ones a server behind us could mistake for each
+//! other.
 
 use http::HeaderName;
 

@@ -1,4 +1,5 @@
-//! Values with variables: `${client_ip}`. What a variable stands for comes from the request, already judged and normalised.
+//! Values with variables: `${client_ip}`. What a variable stands for comes from the request, already judged and
+//! normalised.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -8,7 +8,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IpAccessConfig {
-    /// Networks or addresses that may come; with such a list, nobody else may. Without it, everybody may who is not denied.
+    /// Networks or addresses that may come; with such a list, nobody else may. Without it, everybody may who is not
+    /// denied.
     #[serde(default)]
     pub allow: Vec<Network>,
     /// Networks or addresses that may not come, whatever `allow` says.

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Addresses, as the union of networks. An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address,
-/// in networks and in questions.
+/// Addresses, as the union of networks. An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4
+/// address, in networks and in questions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks {
     v4: Box<[(u32, u32)]>,

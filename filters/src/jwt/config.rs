@@ -19,8 +19,8 @@ pub struct JwtConfig {
     /// Several issuers, by name. The token's `iss` says which one's rules and keys apply.
     #[serde(default)]
     pub issuers: Vec<String>,
-    /// The header field that carries the token. In `Authorization` it follows the scheme `Bearer`; in any other field it
-    /// stands alone.
+    /// The header field that carries the token. In `Authorization` it follows the scheme `Bearer`; in any other field
+    /// it stands alone.
     #[serde(default = "authorization")]
     pub header: HeaderName,
     /// Lets requests without a token pass, without claims. A bad token is refused all the same.

@@ -67,8 +67,8 @@ impl Trusted {
         }
     }
 
-    /// Whether `typ` is one of the issuer's, without regard to case. A token without `typ` is good only where no types are
-    /// configured.
+    /// Whether `typ` is one of the issuer's, without regard to case. A token without `typ` is good only where no types
+    /// are configured.
     pub fn accepts_type(&self, typ: Option<&str>) -> bool {
         match (typ, &self.types) {
             (typ, None) => typ.is_none_or(|typ| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ))),

@@ -11,8 +11,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads the whole of `text` as one object of at most `depth` levels (the object itself is the first).
 ///
-/// Refused: duplicate names (after unescaping), a byte order mark, text that is not UTF-8, lone surrogates, anything after
-/// the object, floats of 2^53 and more.
+/// Refused: duplicate names (after unescaping), a byte order mark, text that is not UTF-8, lone surrogates, anything
+/// after the object, floats of 2^53 and more.
 pub fn object(text: &[u8], depth: usize) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = Node { depth }.deserialize(&mut reader)?;

@@ -1,5 +1,6 @@
-//! JWK sets (RFC 7517): which keys of an issuer's document are trusted for what, and the choice of one for a token. Strict:
-//! a key that is not plainly a public signature key of a known kind is left out, with the reason. Fetching is elsewhere.
+//! JWK sets (RFC 7517): which keys of an issuer's document are trusted for what, and the choice of one for a token.
+//! Strict: a key that is not plainly a public signature key of a known kind is left out, with the reason. Fetching is
+//! elsewhere.
 
 use portcullis_config::identity::Algorithm;
 use ring::digest;
@@ -83,7 +84,8 @@ pub enum Unfit {
     /// The key itself is not sound.
     #[error(transparent)]
     Weak(#[from] Weakness),
-    /// Another key of the set has the same `kid` and could be meant as well. It stays, but tokens that fit both are refused.
+    /// Another key of the set has the same `kid` and could be meant as well. It stays, but tokens that fit both are
+    /// refused.
     #[error("another key of the set has the same `kid`")]
     Ambiguous,
 }
@@ -160,7 +162,8 @@ impl Keys {
         })
     }
 
-    /// The one key that a token may mean: same `kid` (or, for a token without one, any), able to and meant to do `algorithm`.
+    /// The one key that a token may mean: same `kid` (or, for a token without one, any), able to and meant to do
+    /// `algorithm`.
     pub fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
         let mut fitting = self.usable.iter().filter(|key| {
             let named = kid.is_none() || key.kid.as_deref() == kid;
@@ -193,7 +196,7 @@ impl Keys {
         &self.omissions
     }
 
-    /// Stands for the keys: two sets have the same number if and only if they have the same keys.
+    /// Stands for the keys: the same keys have the same number, and other keys have another.
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -1,5 +1,5 @@
-//! Public keys and the signatures they verify, on `ring`: what makes a key fit to be trusted (size, exponent, point on its
-//! curve, known weaknesses) and nothing of where it came from.
+//! Public keys and the signatures they verify, on `ring`: what makes a key fit to be trusted (size, exponent, point on
+//! its curve, known weaknesses) and nothing of where it came from.
 
 use portcullis_config::identity::Algorithm;
 use ring::agreement::{self, EphemeralPrivateKey, agree_ephemeral};
@@ -116,8 +116,8 @@ impl Material {
         })
     }
 
-    /// Whether `signature` is this key's over `message`. ECDSA signatures are `r` and `s` in full length (RFC 7518, 3.4),
-    /// PSS salts are as long as the hash (RFC 7518, 3.5). An algorithm that the key cannot do: no.
+    /// Whether `signature` is this key's over `message`. ECDSA signatures are `r` and `s` in full length (RFC 7518,
+    /// 3.4), PSS salts are as long as the hash (RFC 7518, 3.5). An algorithm that the key cannot do: no.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let rsa: &signature::RsaParameters = match (self, algorithm) {
             (Self::P256(point), Algorithm::ES256) => {
@@ -169,7 +169,8 @@ impl std::fmt::Debug for Material {
     }
 }
 
-/// RFC 7518, 6.3.1.1 warns of libraries that write a zero octet before a high bit. It changes nothing, so one is taken off.
+/// RFC 7518, 6.3.1.1 warns of libraries that write a zero octet before a high bit. It changes nothing, so one is taken
+/// off.
 fn without_sign(number: &[u8]) -> &[u8] {
     match number {
         [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => rest,
@@ -196,8 +197,8 @@ fn point<const N: usize>(curve: &'static agreement::Algorithm, x: &[u8], y: &[u8
     Ok(bytes)
 }
 
-/// Whether a modulus has the fingerprint of ROCA: modulo each of these primes it is a power of 65537 (Nemec et al., "The
-/// Return of Coppersmith's Attack", 2017). One modulus in some 2^28 has it by chance.
+/// Whether a modulus has the fingerprint of ROCA: modulo each of these primes it is a power of 65537 (Nemec et al.,
+/// "The Return of Coppersmith's Attack", 2017). One modulus in some 2^28 has it by chance.
 fn is_roca(n: &[u8]) -> bool {
     const PRIMES: [u32; 38] = [
         3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
@@ -216,8 +217,8 @@ fn is_roca(n: &[u8]) -> bool {
     })
 }
 
-/// Whether an Ed25519 key is one of the points whose order divides 8, in any encoding of their y coordinate (0, 1, -1 and
-/// the two of order 8, also with p added). The sign bit does not matter.
+/// Whether an Ed25519 key is one of the points whose order divides 8, in any encoding of their y coordinate (0, 1, -1
+/// and the two of order 8, also with p added). The sign bit does not matter.
 fn has_small_order(key: &[u8; 32]) -> bool {
     const ORDER_8: [[u8; 32]; 2] = [
         [

@@ -146,8 +146,8 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges for a realm and the scopes a route needs. `None` if `realm` or a scope cannot stand in a quoted string as
-    /// it is: a control character, a quote, a backslash, something that is not ASCII.
+    /// Challenges for a realm and the scopes a route needs. `None` if `realm` or a scope cannot stand in a quoted
+    /// string as it is: a control character, a quote, a backslash, something that is not ASCII.
     pub fn new(realm: &str, scopes: &[Box<str>]) -> Option<Self> {
         let plain = |text: &str| {
             text.bytes()

@@ -1,5 +1,5 @@
-//! The filter in a chain: what it asks of a request, what it leaves behind, when it waits, and what of its configuration is
-//! refused. Tokens and key sets by themselves are tested in `tests/jose_*.rs`.
+//! The filter in a chain: what it asks of a request, what it leaves behind, when it waits, and what of its
+//! configuration is refused. Tokens and key sets by themselves are tested in `tests/jose_*.rs`.
 
 mod build;
 mod chain;

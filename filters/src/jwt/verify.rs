@@ -1,5 +1,5 @@
-//! From the bytes of a token to verified claims: the whole story of a verification, in order. Where the token comes from,
-//! what a route wants of its claims and what is remembered is for others.
+//! From the bytes of a token to verified claims: the whole story of a verification, in order. Where the token comes
+//! from, what a route wants of its claims and what is remembered is for others.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ impl From<Malformed> for Refusal {
     }
 }
 
-/// Verifies a token (RFC 7519, 7.2). `iss` only says whose keys and rules to go by; that issuer must then have signed it.
+/// Verifies a token (RFC 7519, 7.2). `iss` only says whose keys and rules to go by; that issuer must then have signed
+/// it.
 pub fn verify(token: &[u8], issuers: &[Trusted], now: Now) -> Result<Verified, Failure> {
     let compact = Compact::parse(token).map_err(Refusal::from)?;
     let algorithm = algorithm::by_name(&compact.header.algorithm).ok_or(Refusal::Algorithm)?;
