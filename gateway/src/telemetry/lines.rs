@@ -120,7 +120,7 @@ impl Lines {
             orders: Mutex::default(),
             ordered: AtomicBool::new(false),
         });
-        let writer = writer::Writer::new(receiver, output, Arc::clone(&shared));
+        let writer = writer::Writer::new(receiver, capacity, output, Arc::clone(&shared));
         let name = format!("{}-log", shared.counters.name);
         std::thread::Builder::new().name(name).spawn(move || writer.run())?;
         Ok(Self { sender, shared })

@@ -37,6 +37,34 @@ fn lines_come_out_whole_and_in_order() {
 }
 
 #[test]
+fn lines_of_many_threads_stay_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let lines = Lines::start(file(&path), 100_000, LineCounters::new("access")).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let lines = lines.clone();
+            scope.spawn(move || {
+                for n in 0..2000 {
+                    assert!(lines.send(format!("{thread} {n} {}\n", "x".repeat(n % 200)).as_bytes()));
+                }
+            });
+        }
+    });
+    assert!(lines.flush(PATIENCE));
+    let text = fs::read_to_string(&path).unwrap();
+    let mut next = [0_usize; 8];
+    for line in text.lines() {
+        let mut parts = line.split(' ');
+        let mut number = || parts.next().unwrap().parse::<usize>().unwrap();
+        let (thread, n) = (number(), number());
+        assert_eq!((n, parts.next().unwrap().len()), (next[thread], n % 200));
+        next[thread] += 1;
+    }
+    assert_eq!(next, [2000; 8]);
+}
+
+#[test]
 fn a_rotated_file_is_left_at_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));

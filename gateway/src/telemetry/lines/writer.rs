@@ -12,6 +12,10 @@ use super::{Message, Order, Output, Shared};
 
 /// A batch is written when it is this large or nothing more waits.
 const BATCH: usize = 64 << 10;
+/// How long lines are gathered before they are written: otherwise each line would be a system call, and the worker that has it would have to
+/// wake the thread. Only for a queue that can hold what comes meanwhile.
+const GATHER: Duration = Duration::from_millis(5);
+const GATHER_FROM: usize = 1024;
 /// After a failed write: the first pause, doubled up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -21,6 +25,7 @@ pub(super) struct Writer {
     receiver: Receiver<Message>,
     output: Output,
     shared: Arc<Shared>,
+    gather: bool,
     batch: Vec<u8>,
     lines: u64,
     /// Nobody can send lines any more.
@@ -30,8 +35,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(receiver: Receiver<Message>, output: Output, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(receiver: Receiver<Message>, capacity: usize, output: Output, shared: Arc<Shared>) -> Self {
         Self {
+            gather: capacity >= GATHER_FROM,
             receiver,
             output,
             shared,
@@ -47,6 +53,9 @@ impl Writer {
             match self.receiver.recv() {
                 Ok(message) => self.take(message),
                 Err(RecvError) => self.orphaned = true,
+            }
+            if self.gather && !self.shared.ordered.load(Relaxed) && !self.orphaned {
+                sleep(GATHER);
             }
             self.obey();
             self.fill();

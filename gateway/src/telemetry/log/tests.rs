@@ -1,4 +1,5 @@
-//! Events as lines.
+//! Events as lines of either format, settings that change, and records of the `log` crate. How lines are written is tested in
+//! `telemetry/lines`.
 
 use std::fs;
 
