@@ -1,0 +1,173 @@
+//! `portcullis status` and `portcullis reload`: what a running gateway does, and making it look again.
+
+use std::process::ExitCode;
+
+use http::{Method, StatusCode};
+
+use super::client::Admin;
+use super::format::{Page, say, say_line, tell_line};
+use crate::admin::wire::{BundleState, ReadyStatus, Reloaded, Status as Wire};
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    admin: Admin,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `reload`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    admin: Admin,
+}
+
+impl Status {
+    /// Shows it. Exit code 2: not ready.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let answer = self.admin.ask(Method::GET, "/-/status", None)?.success()?;
+        let status: Wire = answer.json()?;
+        if self.json {
+            say_line(String::from_utf8_lossy(&answer.body));
+        } else {
+            say(page(&status));
+        }
+        Ok(match status.readiness.status {
+            ReadyStatus::Ready => ExitCode::SUCCESS,
+            ReadyStatus::NotReady => ExitCode::from(2),
+        })
+    }
+}
+
+impl Reload {
+    /// Reloads. Exit code 1: refused, and what was in force still is.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let answer = self.admin.ask(Method::POST, "/-/reload", None)?;
+        if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
+            let problem: serde_json::Value = answer.json()?;
+            tell_line("refused; what was in force still is");
+            tell_line(serde_json::to_string_pretty(&problem)?);
+            return Ok(ExitCode::FAILURE);
+        }
+        let reloaded: Reloaded = answer.success()?.json()?;
+        say_line(format_args!(
+            "{}  snapshot {}",
+            if reloaded.changed {
+                "reloaded"
+            } else {
+                "nothing has changed"
+            },
+            reloaded.snapshot
+        ));
+        for change in &reloaded.needs_restart {
+            say_line(format_args!("needs a restart or an upgrade: {change}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn page(status: &Wire) -> String {
+    let readiness = &status.readiness;
+    let mut page = Page::default();
+    let ready = match readiness.status {
+        ReadyStatus::Ready => "ready".to_owned(),
+        ReadyStatus::NotReady => format!("NOT READY: {}", readiness.reasons.join(", ")),
+    };
+    page.line(
+        "portcullis",
+        format_args!("{}, pid {}, since {}", status.version, status.pid, status.started_at),
+    );
+    page.line("state", &ready);
+    for warning in &readiness.warnings {
+        page.line("warning", warning);
+    }
+    if let Some(config) = &readiness.config {
+        page.line(
+            "config",
+            format_args!("{} since {}", short(&config.digest), config.loaded_at),
+        );
+        if let Some(error) = &config.last_error {
+            page.line(
+                "",
+                format_args!("refused at {}: {}: {}", error.at, error.reason, error.detail),
+            );
+        }
+    }
+    if let Some(bundle) = &readiness.bundle {
+        bundle_lines(&mut page, bundle);
+    }
+    page.line("in flight", format_args!("{} requests", status.requests_in_flight));
+    page.line("switches", format_args!("{} active", status.kill_switches));
+    for listener in &status.listeners {
+        let tls = if listener.tls { ", TLS" } else { "" };
+        page.line(
+            "listener",
+            format_args!(
+                "{} on {}{tls}: {} connections",
+                listener.name, listener.address, listener.connections
+            ),
+        );
+    }
+    for upstream in &status.upstreams {
+        for server in &upstream.servers {
+            let health = match (&server.reason, server.healthy) {
+                (_, true) => "healthy".to_owned(),
+                (Some(reason), false) => format!("OUT: {reason}"),
+                (None, false) => "OUT".to_owned(),
+            };
+            page.line(
+                "upstream",
+                format_args!(
+                    "{} {}: {health}, {} in flight",
+                    upstream.name, server.address, server.in_flight
+                ),
+            );
+        }
+    }
+    for issuer in &status.issuers {
+        let trouble = issuer
+            .last_error
+            .as_ref()
+            .map(|error| format!("; last fetch failed: {}", error.reason));
+        page.line(
+            "issuer",
+            format_args!("{}: {} keys{}", issuer.name, issuer.keys, trouble.unwrap_or_default()),
+        );
+    }
+    page.into_string()
+}
+
+fn bundle_lines(page: &mut Page, bundle: &BundleState) {
+    match (bundle.version, &bundle.digest) {
+        (Some(version), Some(digest)) => {
+            let expiry = match (&bundle.expires_at, bundle.expired) {
+                (Some(at), true) => format!(", EXPIRED at {at}"),
+                (Some(at), false) => format!(", expires at {at}"),
+                (None, _) => String::new(),
+            };
+            let unsigned = if bundle.insecure_unsigned {
+                ", SIGNATURE NOT REQUIRED"
+            } else {
+                ""
+            };
+            page.line(
+                "bundle",
+                format_args!("version {version} ({}){expiry}{unsigned}", short(digest)),
+            );
+        }
+        _ => page.line("bundle", "NONE: every request is refused"),
+    }
+    if let Some(error) = &bundle.last_error {
+        page.line(
+            "",
+            format_args!("refused at {}: {}: {}", error.at, error.reason, error.detail),
+        );
+    }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

@@ -1,0 +1,77 @@
+//! `portcullis bundle`: what authors and publishers of policy bundles need. Everything is judged with the code that the
+//! gateway loads bundles with; nothing here has an opinion of its own.
+
+mod file;
+mod inspect;
+mod judge;
+mod keygen;
+mod lint;
+mod selftest;
+mod sign;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::cli::format::tell_line;
+use clap::Subcommand;
+
+/// Make, sign, verify and look at policy bundles.
+///
+/// Exit codes: 0 = good, 1 = the bundle is not, 2 = the command could not be carried out as given.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bundle {
+    /// Make a key to sign bundles with.
+    #[command(after_help = keygen::EXAMPLES)]
+    Keygen(keygen::Keygen),
+    /// Sign a bundle, unless a gateway would refuse it.
+    #[command(after_help = sign::EXAMPLES)]
+    Sign(sign::Sign),
+    /// Say whether a gateway would accept a signed bundle, and if not, why.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
+    /// Find everything that is wrong with a bundle, and what is most likely not meant.
+    #[command(after_help = lint::EXAMPLES)]
+    Lint(lint::Lint),
+    /// Show what is in a bundle. Does not check its signature.
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::Inspect),
+    /// Run the tests that a bundle brings along.
+    #[command(after_help = selftest::EXAMPLES)]
+    Test(selftest::Selftest),
+}
+
+/// What came of a command that judges a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// It is as it should be.
+    Good,
+    /// It is not; why was printed.
+    Bad,
+}
+
+impl Bundle {
+    /// Does it.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let done = match self {
+            Self::Keygen(keygen) => keygen.run(),
+            Self::Sign(sign) => sign.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Lint(lint) => lint.run(),
+            Self::Inspect(inspect) => inspect.run(),
+            Self::Test(test) => test.run(),
+        };
+        Ok(match done {
+            Ok(Judged::Good) => ExitCode::SUCCESS,
+            Ok(Judged::Bad) => ExitCode::FAILURE,
+            Err(error) => {
+                tell_line(format_args!("portcullis: {error:#}"));
+                ExitCode::from(2)
+            }
+        })
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    crate::live::now().unix()
+}

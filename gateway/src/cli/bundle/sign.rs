@@ -1,0 +1,199 @@
+//! `portcullis bundle sign`: from an author's file to signed bytes, and only if a gateway that trusts the key would accept
+//! them.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+use portcullis_bundles::author::Authored;
+use portcullis_bundles::digest::Digest;
+use portcullis_bundles::envelope;
+use portcullis_bundles::loader::{Loader, Settings};
+use portcullis_bundles::signing::SigningKey;
+use portcullis_bundles::trust::{KeyAlgorithm, Trust};
+use portcullis_config::secret::{Secret, SecretRef};
+use portcullis_filters::policy::PolicyExaminer;
+
+use super::file::{self, MAX_BYTES, Signed, Text};
+use super::keygen::Algorithm;
+use super::{Judged, judge, now};
+use crate::cli::format::{tell, tell_line};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  portcullis bundle sign policy.yaml --key file:release.pem --key-id release-2026 --out policy.bundle
+  portcullis bundle sign policy.yaml --key env:BUNDLE_KEY --key-id release-2026 > policy.bundle
+  portcullis bundle sign policy.yaml --key file:shared.key --key-id shared --algorithm hmac_sha256 --out policy.bundle
+
+While a key is being replaced, sign with both, and gateways that trust either accept the bundle:
+  portcullis bundle sign policy.yaml --key file:old.pem --key-id old --key file:new.pem --key-id new --out policy.bundle";
+
+/// Arguments of `bundle sign`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sign {
+    /// The author's file: YAML (.yaml, .yml) or JSON.
+    file: PathBuf,
+    /// The private key, `env:NAME` or `file:PATH`. Given twice: two signatures.
+    #[arg(long, value_name = "REFERENCE", required = true)]
+    key: Vec<SecretRef>,
+    /// The id under which gateways know the key; one for each --key, in the same order.
+    #[arg(long, value_name = "ID", required = true)]
+    key_id: Vec<String>,
+    /// How the keys sign. Default: what their PEM files say; for the line form, HMAC.
+    #[arg(long, value_enum)]
+    algorithm: Option<Algorithm>,
+    /// The form of the signed bundle.
+    #[arg(long, value_enum, default_value_t)]
+    format: Form,
+    /// Where it is written, whole or not at all. Default: standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A DSSE envelope.
+    #[default]
+    Dsse,
+    /// A line BASE64(HMAC-SHA256) before the text; for HMAC keys.
+    Line,
+}
+
+/// Keys, with what it takes to verify their signatures.
+struct Keys {
+    signing: Vec<SigningKey>,
+    secrets: Vec<Secret>,
+}
+
+impl Sign {
+    pub(crate) fn run(self) -> anyhow::Result<Judged> {
+        let keys = self.keys()?;
+        let text = Text::read(&self.file)?;
+        ensure!(
+            text.signed == Signed::No,
+            "{} is signed already; sign the author's file",
+            text.name
+        );
+        let authored = match text.authored() {
+            Ok(authored) => authored,
+            Err(wrong) => {
+                tell(wrong.render_text());
+                return Ok(Judged::Bad);
+            }
+        };
+        let at = judged_at(&authored);
+        let faults = judge::faults(&authored, at);
+        if !faults.is_empty() {
+            tell(authored.explain(&faults).render_text());
+            return Ok(Judged::Bad);
+        }
+        tell(judge::render_hints(
+            &authored.explain(&judge::hints(&authored.bundle, at)),
+        ));
+        let json = authored.canonical_json()?;
+        let bytes = self.sign(&json, &keys.signing)?;
+        // What goes out is what a gateway will see: it is judged once more as one would.
+        let accepted = keys.loader()?.accept(&bytes, at, None);
+        if let Err(refused) = accepted {
+            tell_line(format_args!("{}: a gateway would refuse it: {refused}", text.name));
+            return Ok(Judged::Bad);
+        }
+        match &self.out {
+            Some(path) => file::replace(path, &bytes)?,
+            None => std::io::stdout()
+                .write_all(&bytes)
+                .context("cannot write to standard output")?,
+        }
+        self.report(&authored, &json, &keys.signing);
+        Ok(Judged::Good)
+    }
+
+    fn keys(&self) -> anyhow::Result<Keys> {
+        if self.key.len() != self.key_id.len() {
+            bail!(
+                "{} --key and {} --key-id: each key needs its id",
+                self.key.len(),
+                self.key_id.len()
+            );
+        }
+        let mut keys = Keys {
+            signing: Vec::new(),
+            secrets: Vec::new(),
+        };
+        for (reference, id) in self.key.iter().zip(&self.key_id) {
+            let secret = reference.resolve()?;
+            let key = SigningKey::read(id, self.algorithm(), &secret);
+            keys.signing.push(key.with_context(|| reference.to_string())?);
+            keys.secrets.push(secret);
+        }
+        Ok(keys)
+    }
+
+    fn algorithm(&self) -> Option<KeyAlgorithm> {
+        match (self.algorithm, self.format) {
+            (None, Form::Line) => Some(KeyAlgorithm::HmacSha256),
+            (algorithm, _) => algorithm.map(KeyAlgorithm::from),
+        }
+    }
+
+    fn sign(&self, json: &[u8], keys: &[SigningKey]) -> anyhow::Result<Vec<u8>> {
+        match (self.format, keys) {
+            (Form::Dsse, keys) => Ok(envelope::sign_dsse(json, keys)?),
+            (Form::Line, [key]) => {
+                envelope::sign_line(json, key)?.context("the line form is signed with HMAC keys only")
+            }
+            (Form::Line, _) => bail!("the line form has room for one signature"),
+        }
+    }
+
+    /// What was done, for people; standard output may be the bundle.
+    fn report(&self, authored: &Authored, json: &[u8], keys: &[SigningKey]) {
+        let ids: Vec<_> = keys
+            .iter()
+            .map(|key| format!("{} ({})", key.id(), key.algorithm()))
+            .collect();
+        let out = self
+            .out
+            .as_ref()
+            .map_or_else(|| "standard output".into(), |path| path.display().to_string());
+        let (version, digest) = (authored.bundle.bundle_version.get(), Digest::of(json));
+        tell_line(format_args!(
+            "{out}: version {version}, signed by {}, sha256 {digest}",
+            ids.join(", ")
+        ));
+        if let Some(from) = authored.bundle.not_before.filter(|from| from.unix() > now()) {
+            tell_line(format_args!("{out}: gateways refuse it before {from}"));
+        }
+    }
+}
+
+/// The moment at which the bundle is judged: now, or when it begins to be valid. Bundles may be signed ahead of time.
+fn judged_at(authored: &Authored) -> i64 {
+    authored
+        .bundle
+        .not_before
+        .map_or(i64::MIN, |from| from.unix())
+        .max(now())
+}
+
+impl Keys {
+    /// Judges bundles as a gateway that trusts these keys, and nobody else.
+    fn loader(&self) -> anyhow::Result<Loader> {
+        let mut trust = Trust::default();
+        for (key, secret) in self.signing.iter().zip(&self.secrets) {
+            let (id, public) = (key.id(), key.public_key().unwrap_or_default());
+            match key.algorithm() {
+                KeyAlgorithm::Ed25519 => trust.add_ed25519(id, &public)?,
+                KeyAlgorithm::EcdsaP256 => trust.add_ecdsa_p256(id, &public)?,
+                KeyAlgorithm::HmacSha256 => trust.add_hmac(id, secret)?,
+            }
+        }
+        let settings = Settings {
+            max_bytes: MAX_BYTES,
+            max_version_jump: None,
+            insecure_unsigned: false,
+        };
+        Ok(Loader::new(settings, trust, Box::new(PolicyExaminer)))
+    }
+}

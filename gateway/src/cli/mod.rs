@@ -1,0 +1,125 @@
+//! The command line: what can be said to `portcullis`, and who does it.
+
+mod admin;
+mod bundle;
+mod check;
+mod client;
+mod format;
+mod kill;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::format::{say_line, tell_line};
+use crate::server;
+
+/// Where the configuration is looked for unless told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/portcullis/portcullis.yaml";
+
+/// An edge gateway whose security policy is provably enforced.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, max_term_width = 100, disable_version_flag = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Check the configuration and leave, as `portcullis check` does.
+    #[arg(short = 't')]
+    test: bool,
+    /// The configuration of -t.
+    #[arg(short = 'c', long = "config", default_value = DEFAULT_CONFIG, requires = "test")]
+    config: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  portcullis demo                                    try it: no file, no network needed
+  portcullis check --config portcullis.yaml          is the configuration right?
+  portcullis run --config portcullis.yaml            serve
+  portcullis status                                  what is it doing?
+  portcullis kill set jwt:sub mallory --ttl 1h --reason \"stolen token\"
+  portcullis bundle sign policy.yaml --key env:KEY --key-id k1 --out policy.bundle";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop. SIGHUP reloads, SIGTERM drains, SIGQUIT hands over to a new process.
+    Run(Run),
+    /// Check the configuration, everything it names and the bundle, without serving.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::Check),
+    /// Print the JSON Schema of the configuration or of the policy bundle.
+    Schema(output::Schema),
+    /// Show what a running gateway is doing.
+    Status(admin::Status),
+    /// Make a running gateway load its configuration and bundle anew.
+    Reload(admin::Reload),
+    /// Make, sign, verify and look at policy bundles.
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
+    /// Set, list and clear kill switches of a running gateway.
+    #[command(subcommand)]
+    Kill(kill::Kill),
+    /// Show Portcullis at work on this machine: no file, no network needed.
+    Demo(crate::demo::Demo),
+    /// Print a completion script for a shell.
+    Completions(output::Completions),
+    /// Print the version.
+    Version,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// The configuration.
+    #[arg(short, long, default_value = DEFAULT_CONFIG, env = "PORTCULLIS_CONFIG")]
+    config: PathBuf,
+    /// Take the listening sockets over from the running process, then send it SIGQUIT.
+    #[arg(long)]
+    upgrade: bool,
+}
+
+/// Parses the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None if arguments.test => check::Check::of(arguments.config).run(),
+        None => {
+            let _ = Arguments::command().print_help();
+            return ExitCode::from(2);
+        }
+        Some(command) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            tell_line(format_args!("portcullis: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(run) => server::run(&server::Options {
+                config: run.config,
+                upgrade: run.upgrade,
+            })
+            .map(|()| ExitCode::SUCCESS),
+            Self::Check(check) => check.run(),
+            Self::Schema(schema) => schema.run(),
+            Self::Status(status) => status.run(),
+            Self::Reload(reload) => reload.run(),
+            Self::Bundle(bundle) => bundle.run(),
+            Self::Kill(kill) => kill.run(),
+            Self::Demo(demo) => demo.run(),
+            Self::Completions(completions) => completions.run(Arguments::command()),
+            Self::Version => {
+                say_line(format_args!("portcullis {}", env!("CARGO_PKG_VERSION")));
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
