@@ -14,6 +14,8 @@ use portcullis_config::load::Loaded;
 use portcullis_config::policy::Expired;
 use portcullis_config::site::{self, Site};
 use portcullis_filters::chain::Chain;
+use portcullis_filters::filter::Filter;
+use portcullis_filters::policy::PolicyFilter;
 use portcullis_filters::zones::{BuildEnv, Zones, ZonesBuilder};
 
 use crate::client::TrustedProxies;
@@ -128,6 +130,7 @@ impl SiteCompiler<'_> {
                 .unwrap_or_else(|| format!("{host} {}", describe(&route.matches)))
                 .into();
             let specs: Vec<site::Link> = self.site.filters.iter().chain(&route.filters).cloned().collect();
+            self.check_policy_links(&specs, out);
             let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name);
             let chain = Chain::build(&specs, self.document, &mut env, out);
             let action = self.action(route, place, out);
@@ -149,6 +152,23 @@ impl SiteCompiler<'_> {
                 chain,
                 action,
             });
+        }
+    }
+
+    /// A `policy` filter without a bundle to enforce would refuse every request.
+    fn check_policy_links(&self, specs: &[site::Link], out: &mut Diagnostics) {
+        if self.config.policy.is_some() {
+            return;
+        }
+        for link in specs.iter().filter(|link| link.kind == <PolicyFilter as Filter>::KIND) {
+            let message = "the filter `policy` enforces the policy bundle, and the configuration has no `policy`";
+            let help =
+                "add `policy:` with the bundle's source, the keys to trust and a state folder, or remove the filter";
+            out.push(
+                Diagnostic::new(codes::CONFLICTING_KEYS, message)
+                    .on_key(self.document, link.settings)
+                    .help(help),
+            );
         }
     }
 

@@ -15,9 +15,14 @@ pub struct Signer {
 impl Signer {
     /// A new Ed25519 key with this id.
     pub fn new(id: &str) -> Self {
-        let NewKey { private, public_key, .. } = generate(KeyAlgorithm::Ed25519).expect("a key");
+        let NewKey {
+            private, public_key, ..
+        } = generate(KeyAlgorithm::Ed25519).expect("a key");
         let key = SigningKey::read(id, Some(KeyAlgorithm::Ed25519), &private).expect("the same key");
-        Self { key, public_key: public_key.expect("Ed25519 has a public key") }
+        Self {
+            key,
+            public_key: public_key.expect("Ed25519 has a public key"),
+        }
     }
 
     /// The `policy` section of a configuration that trusts only this signer and reads `{dir}/policy.bundle`.

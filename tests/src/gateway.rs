@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -14,8 +15,14 @@ use crate::ports;
 /// Longest that anything is waited for. Tests never assert how long something took.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary under test. It is built by the same `cargo test`.
+/// The binary under test: `PORTCULLIS_BINARY`, or the one that `cargo test --workspace` has just built. When it is older
+/// than its sources (after `cargo test -p portcullis-e2e`, for example) it is built first.
 pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(find_binary).clone()
+}
+
+fn find_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("PORTCULLIS_BINARY") {
         return path.into();
     }
@@ -26,11 +33,34 @@ pub fn binary() -> PathBuf {
         path.pop();
     }
     let path = path.join("portcullis");
-    if !path.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-p", "portcullis", "--bin", "portcullis"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "the binary could not be built");
+    let built = path.metadata().and_then(|metadata| metadata.modified()).ok();
+    if built.is_none_or(|built| newest_source() > built) {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "-p", "portcullis", "--bin", "portcullis"])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "the binary could not be built"
+        );
     }
     path
+}
+
+fn newest_source() -> SystemTime {
+    fn newest(dir: &Path) -> SystemTime {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let times = entries.map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => newest(&entry.path()),
+            _ => entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH),
+        });
+        times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = ["config/src", "bundles/src", "filters/src", "gateway/src"].map(|dir| newest(&root.join(dir)));
+    crates.into_iter().max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A gateway that is being set up.
@@ -61,7 +91,14 @@ impl Builder {
     /// rest: at least `sites`. `{dir}` in it is the gateway's folder.
     pub fn new(yaml: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { dir, public: ports::free(), admin: ports::free(), yaml: yaml.into(), arguments: vec![], environment: vec![] }
+        Self {
+            dir,
+            public: ports::free(),
+            admin: ports::free(),
+            yaml: yaml.into(),
+            arguments: vec![],
+            environment: vec![],
+        }
     }
 
     /// Its folder.
@@ -107,7 +144,9 @@ impl Builder {
         }
         text.push_str(yaml);
         let dir = self.dir.path().display().to_string();
-        text.replace("{dir}", &dir).replace("{public}", &self.public.to_string()).replace("{admin}", &self.admin.to_string())
+        text.replace("{dir}", &dir)
+            .replace("{public}", &self.public.to_string())
+            .replace("{admin}", &self.admin.to_string())
     }
 
     /// Starts it and waits until it is live.
@@ -118,18 +157,43 @@ impl Builder {
         gateway
     }
 
+    /// Starts it and waits until it has refused to; gives what it said.
+    pub fn start_expecting_refusal(self) -> String {
+        let mut gateway = self.start_without_waiting();
+        assert!(!gateway.wait_for_exit(), "it started");
+        gateway.log()
+    }
+
     /// Starts it.
     pub fn start_without_waiting(self) -> Gateway {
         let text = self.configuration(&self.yaml);
         std::fs::write(self.dir.path().join("portcullis.yaml"), text).expect("the configuration");
         let child = spawn(self.dir.path(), &self.arguments, &self.environment);
-        let Self { dir, public, admin, arguments, environment, .. } = self;
-        Gateway { dir, public, admin, child, arguments, environment }
+        let Self {
+            dir,
+            public,
+            admin,
+            arguments,
+            environment,
+            ..
+        } = self;
+        Gateway {
+            dir,
+            public,
+            admin,
+            child,
+            arguments,
+            environment,
+        }
     }
 }
 
 fn spawn(dir: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("stderr.log")).expect("stderr.log");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("stderr.log"))
+        .expect("stderr.log");
     Command::new(binary())
         .args(["run", "--config"])
         .arg(dir.join("portcullis.yaml"))
@@ -194,19 +258,24 @@ impl Gateway {
     /// The value of a metric's line that begins with `series`; 0 when it is not there.
     pub fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.admin("GET", "/metrics", "");
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        let line = text
+            .lines()
+            .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0.0)
     }
 
     /// Asks the admin listener until `done` holds.
     pub fn wait_for(&self, path: &str, done: impl Fn(u16, &str) -> bool) -> String {
         let mut last = String::new();
-        wait(&format!("{path} of the admin listener\n{}", self.log()), || match ask(self.admin, "GET", path, "") {
-            Ok((status, body)) => {
-                last.clone_from(&body);
-                done(status, &body)
+        wait(&format!("{path} of the admin listener\n{}", self.log()), || {
+            match ask(self.admin, "GET", path, "") {
+                Ok((status, body)) => {
+                    last.clone_from(&body);
+                    done(status, &body)
+                }
+                Err(_) => false,
             }
-            Err(_) => false,
         });
         last
     }
@@ -216,7 +285,10 @@ impl Gateway {
         let mut lines = Vec::new();
         wait("lines of the access log", || {
             let text = std::fs::read_to_string(self.path("access.log")).unwrap_or_default();
-            lines = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect();
             lines.len() >= count
         });
         lines
@@ -267,7 +339,8 @@ impl Gateway {
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -283,7 +356,9 @@ impl Drop for Gateway {
 
 /// Sends a signal to a process.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status();
     assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
 }
 

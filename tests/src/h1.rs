@@ -19,12 +19,19 @@ pub struct Answer {
 impl Answer {
     /// The first value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 
     /// The body as text.
@@ -39,7 +46,11 @@ impl Answer {
 
     /// The reason code of a refusal.
     pub fn reason(&self) -> String {
-        self.json().get("reason").and_then(|reason| reason.as_str()).unwrap_or_default().to_owned()
+        self.json()
+            .get("reason")
+            .and_then(|reason| reason.as_str())
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -62,7 +73,10 @@ impl Connection {
 impl<S: Read + Write> Connection<S> {
     /// Over a stream that is there already, such as TLS.
     pub fn over(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     /// The stream.
@@ -205,7 +219,11 @@ fn parse_head(head: &[u8]) -> Option<Answer> {
         let (name, value) = line.split_once(':')?;
         Some((name.to_owned(), value.trim().to_owned()))
     });
-    Some(Answer { status, headers: headers.collect(), body: Vec::new() })
+    Some(Answer {
+        status,
+        headers: headers.collect(),
+        body: Vec::new(),
+    })
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -218,7 +236,14 @@ pub fn get(address: SocketAddr, host: &str, path: &str, headers: &[(&str, &str)]
 }
 
 /// A request over a connection of its own.
-pub fn request(address: SocketAddr, method: &str, host: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    host: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));

@@ -8,7 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Value, json};
 
 use crate::origin::Origin;
@@ -31,7 +34,10 @@ impl Key {
     pub fn ed25519(id: &str) -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("the same key");
-        Self { id: id.into(), secret: Secret::Ed25519(pair) }
+        Self {
+            id: id.into(),
+            secret: Secret::Ed25519(pair),
+        }
     }
 
     /// A new P-256 key.
@@ -39,13 +45,19 @@ impl Key {
         let random = SystemRandom::new();
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random);
-        Self { id: id.into(), secret: Secret::Es256(pair.expect("the same key")) }
+        Self {
+            id: id.into(),
+            secret: Secret::Es256(pair.expect("the same key")),
+        }
     }
 
     /// The RSA test key `data/rsa.pk8` (2048 bits; it signs nothing but tests).
     pub fn rs256(id: &str) -> Self {
         let pair = RsaKeyPair::from_pkcs8(include_bytes!("../data/rsa.pk8")).expect("the test key");
-        Self { id: id.into(), secret: Secret::Rs256(Box::new(pair)) }
+        Self {
+            id: id.into(),
+            secret: Secret::Rs256(Box::new(pair)),
+        }
     }
 
     fn algorithm(&self) -> &'static str {
@@ -65,9 +77,8 @@ impl Key {
                 json!({ "kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..65]) })
             }
             Secret::Rs256(pair) => {
-                let public = pair.public();
-                let (n, e) = (public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
-                json!({ "kty": "RSA", "n": encode(n), "e": encode(e) })
+                let public = PublicKeyComponents::<Vec<u8>>::from(pair.public());
+                json!({ "kty": "RSA", "n": encode(&public.n), "e": encode(&public.e) })
             }
         };
         jwk["kid"] = json!(self.id);
@@ -78,12 +89,19 @@ impl Key {
 
     /// A token of these claims, signed as it should be.
     pub fn token(&self, claims: &Value) -> String {
-        self.token_with(&json!({ "alg": self.algorithm(), "kid": self.id, "typ": "JWT" }), claims)
+        self.token_with(
+            &json!({ "alg": self.algorithm(), "kid": self.id, "typ": "JWT" }),
+            claims,
+        )
     }
 
     /// A token with any header, signed with this key.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        let text = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
+        let text = format!(
+            "{}.{}",
+            encode(header.to_string().as_bytes()),
+            encode(claims.to_string().as_bytes())
+        );
         let signature = self.sign(text.as_bytes());
         format!("{text}.{}", encode(&signature))
     }
@@ -95,7 +113,8 @@ impl Key {
             Secret::Es256(pair) => pair.sign(&random, text).expect("a signature").as_ref().to_vec(),
             Secret::Rs256(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).expect("a signature");
+                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature)
+                    .expect("a signature");
                 signature
             }
         }
@@ -134,7 +153,12 @@ impl Idp {
             counter.fetch_add(1, Ordering::SeqCst);
             shared.lock().expect("the answer").clone()
         });
-        let idp = Self { address: origin.address, answer, fetches, _origin: origin };
+        let idp = Self {
+            address: origin.address,
+            answer,
+            fetches,
+            _origin: origin,
+        };
         idp.serve(keys);
         idp
     }

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod gateway;
 pub mod h1;
 pub mod idp;
+pub mod load;
 pub mod nginx;
 pub mod origin;
 pub mod ports;

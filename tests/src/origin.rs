@@ -22,7 +22,10 @@ impl Seen {
     /// All values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+        fields
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect()
     }
 }
 
@@ -82,7 +85,11 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     };
     let head = String::from_utf8_lossy(&buffer.drain(..end).collect::<Vec<u8>>()).into_owned();
     let mut seen = Seen { head, body: Vec::new() };
-    if seen.all("transfer-encoding").iter().any(|coding| coding.eq_ignore_ascii_case("chunked")) {
+    if seen
+        .all("transfer-encoding")
+        .iter()
+        .any(|coding| coding.eq_ignore_ascii_case("chunked"))
+    {
         loop {
             let line_end = loop {
                 if let Some(end) = buffer.windows(2).position(|window| window == b"\r\n") {
@@ -102,7 +109,11 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
             }
         }
     }
-    let length = seen.all("content-length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length = seen
+        .all("content-length")
+        .first()
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     while buffer.len() < length {
         fill(stream, buffer)?;
     }

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 pub fn tool(test: &str, name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("PATH").and_then(|paths| {
         let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
-        std::env::split_paths(&paths).chain(usual).map(|dir| dir.join(name)).find(|path| path.is_file())
+        std::env::split_paths(&paths)
+            .chain(usual)
+            .map(|dir| dir.join(name))
+            .find(|path| path.is_file())
     });
     if found.is_none() {
         report(test, &format!("`{name}` is not installed"));
@@ -20,7 +23,11 @@ pub fn report(test: &str, reason: &str) {
     let line = format!("SKIPPED: {test}: {reason}\n");
     eprint!("{line}");
     if let Some(file) = std::env::var_os("PORTCULLIS_SKIP_FILE") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&file));
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(Path::new(&file));
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("the list of skipped tests");
     }
 }

@@ -14,7 +14,7 @@ use crate::client;
 use crate::intake;
 use crate::listener::Connection;
 use crate::respond::Answer;
-use crate::route::Found;
+use crate::route::{Found, RouteId};
 use crate::snapshot::Action;
 
 /// Longest that a filter's wait (for a key set, say) may hold a request up. The filter is asked again then.
@@ -39,6 +39,12 @@ impl Exchange {
         self.identify(session)?;
         self.check_limits(session)?;
         let found = self.find_route(session);
+        self.route = match found {
+            Found::Route(id) => Some(id),
+            // A preflight runs the filters of the route that it asks about, one of which may answer it.
+            Found::MethodNotAllowed(_) => self.route_of_preflight(session),
+            Found::None => None,
+        };
         if let Some(answer) = self.run_chain(session).await? {
             return Ok(Some(answer));
         }
@@ -113,23 +119,30 @@ impl Exchange {
         Ok(())
     }
 
-    fn find_route(&mut self, session: &Session) -> Found {
+    fn find_route(&self, session: &Session) -> Found {
+        self.find(session, &session.req_header().method)
+    }
+
+    fn find(&self, session: &Session, method: &Method) -> Found {
         let (Some(target), Some(connection)) = (&self.target, &self.connection) else {
             return Found::None;
         };
-        let request = session.req_header();
+        let headers = &session.req_header().headers;
         let router = &self.snapshot.gateway.router;
-        let found = router.find(
-            connection.listener().index,
-            &target.host,
-            &target.path,
-            &request.method,
-            &request.headers,
-        );
-        if let Found::Route(id) = found {
-            self.route = Some(id);
+        router.find(connection.listener().index, &target.host, &target.path, method, headers)
+    }
+
+    /// The route that a CORS preflight (Fetch standard) asks about.
+    fn route_of_preflight(&self, session: &Session) -> Option<RouteId> {
+        let request = session.req_header();
+        if request.method != Method::OPTIONS || !request.headers.contains_key(header::ORIGIN) {
+            return None;
         }
-        found
+        let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        match self.find(session, &Method::from_bytes(asked.as_bytes()).ok()?) {
+            Found::Route(id) => Some(id),
+            Found::MethodNotAllowed(_) | Found::None => None,
+        }
     }
 
     /// Runs the request phase of the chain.

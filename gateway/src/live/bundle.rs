@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
+use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::runtime::RuntimeSwitches;
 use portcullis_bundles::source::FileSource;
@@ -12,6 +12,7 @@ use portcullis_bundles::store::{LastGood, Store, StoreError};
 use portcullis_bundles::trust::Trust;
 use portcullis_bundles::version::Floor;
 use portcullis_config::policy::Policy as Written;
+use portcullis_filters::policy;
 
 use super::now;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
@@ -117,7 +118,7 @@ impl PolicySource {
         })?;
         let store = Store::open(&written.state_dir)?;
         let state = store.load()?;
-        let examiner = Box::new(portcullis_filters::policy::PolicyExaminer);
+        let examiner = Box::new(policy::PolicyExaminer);
         Ok(Self {
             loader: Loader::new(Settings::from(written), trust, examiner),
             store,
@@ -166,6 +167,7 @@ impl PolicySource {
 
     fn accept(&self, bytes: Vec<u8>, validator: Option<Validator>) -> Result<Candidate, BundleRefused> {
         let accepted = self.loader.accept(&bytes, now().unix(), self.floor)?;
+        supported(&accepted.policies)?;
         Ok(Candidate::new(accepted, bytes, validator))
     }
 
@@ -203,6 +205,24 @@ impl Source {
             _ => Err("exactly one of `file` and `url` is needed".to_owned()),
         }
     }
+}
+
+/// Refuses what this version could not enforce.
+fn supported(policies: &Policies) -> Result<(), BundleRefused> {
+    let unsupported = policy::unsupported(policies);
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let detail = unsupported
+        .iter()
+        .take(20)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    Err(BundleRefused {
+        reason: RefusedReason::Unsupported.as_str(),
+        detail,
+    })
 }
 
 fn unreadable(error: impl std::fmt::Display) -> BundleRefused {
