@@ -6,12 +6,6 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[cfg(feature = "core")]
 fn main() -> ExitCode {
     portcullis::cli::main()
-}
-
-#[cfg(not(feature = "core"))]
-fn main() -> ExitCode {
-    ExitCode::FAILURE
 }
