@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -122,13 +122,14 @@ impl Guarded {
         };
         let phase = self.connection.phase();
         if let Watch::Http1(watch) = &mut self.watch {
-            watch.turn(self.connection.epoch(), Instant::now());
+            watch.turn(self.connection.epoch(), Instant::now);
             if watch.is_oversized(phase) {
                 self.refused = Some(EarlyReject::HeaderTooLarge);
                 self.say(cx, TOO_LARGE);
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
         }
+        let unread = self.unread_for(phase);
         let before = buf.filled().len();
         let result = Pin::new(&mut self.transport).poll_read(cx, buf);
         let now = Instant::now();
@@ -141,7 +142,9 @@ impl Guarded {
                 }
                 self.connection.add_received(bytes.len());
                 let verdict = match &mut self.watch {
-                    Watch::Http1(watch) => watch.arrived(phase, read, bytes.len(), now),
+                    Watch::Http1(watch) => {
+                        watch.arrived(phase, read, bytes.len(), now.checked_sub(unread).unwrap_or(now))
+                    }
                     Watch::Http2(watch) => watch.arrived(bytes, now),
                 };
                 Poll::Ready(verdict.map_err(|cut| self.cut(cut)))
@@ -151,6 +154,15 @@ impl Guarded {
                 Poll::Ready(Err(error))
             }
             Poll::Pending => self.poll_silence(cx, phase, read, now),
+        }
+    }
+
+    /// For how long the next piece of a body may have been lying there with nobody to look at it. Asked before it is
+    /// read, for reading lets more in at once.
+    fn unread_for(&self, phase: Phase) -> Duration {
+        match &self.watch {
+            Watch::Http1(watch) if watch.long_wait(phase, Instant::now) => self.transport.last_arrival(),
+            _ => Duration::ZERO,
         }
     }
 
@@ -415,7 +427,7 @@ impl Shutdown for Guarded {
 
 impl UniqueID for Guarded {
     fn id(&self) -> UniqueIDType {
-        self.transport.id()
+        self.transport.tcp().id()
     }
 }
 
@@ -434,7 +446,15 @@ impl Ssl for Guarded {
 
 impl GetTimingDigest for Guarded {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.transport.timing_digest()
+        self.transport.tcp().get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.transport.tcp().get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.transport.tcp().get_write_pending_time()
     }
 }
 

@@ -49,6 +49,12 @@ impl Pace {
         self.waiting.is_some()
     }
 
+    /// How long the pause has been going on.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        self.waiting
+            .map_or(Duration::ZERO, |waiting| now.saturating_duration_since(waiting.since))
+    }
+
     /// Nothing can be moved at `now`. Gives the time at which [`Self::check`] should be asked.
     pub(super) fn wait(&mut self, now: Instant) -> Instant {
         let waiting = *self.waiting.get_or_insert(Waiting {

@@ -3,9 +3,10 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pingora_core::protocols::l4::stream::Stream;
-use pingora_core::protocols::{GetSocketDigest, GetTimingDigest, SocketDigest, TimingDigest, UniqueID, UniqueIDType};
+use pingora_core::protocols::{GetSocketDigest, SocketDigest};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
@@ -28,7 +29,8 @@ macro_rules! either {
 }
 
 impl Transport {
-    fn tcp(&self) -> &Stream {
+    /// What both run over.
+    pub(super) fn tcp(&self) -> &Stream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
@@ -39,12 +41,19 @@ impl Transport {
         self.tcp().get_socket_digest()
     }
 
-    pub(super) fn timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.tcp().get_timing_digest()
-    }
-
-    pub(super) fn id(&self) -> UniqueIDType {
-        self.tcp().id()
+    /// How long ago the client's last bytes arrived at our system, read or not; 0 where the system does not say.
+    pub(super) fn last_arrival(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        {
+            let info = self.socket_digest().and_then(|digest| digest.tcp_info());
+            info.map_or(Duration::ZERO, |info| {
+                Duration::from_millis(info.tcpi_last_data_recv.into())
+            })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Duration::ZERO
+        }
     }
 
     /// How many bytes the client's system has taken since the connection began; 0 where the system does not say.

@@ -101,10 +101,11 @@ impl Http1Watch {
     }
 
     /// To be called first at every event: notices that a request ended.
-    pub(super) fn turn(&mut self, epoch: u32, now: Instant) {
+    pub(super) fn turn(&mut self, epoch: u32, now: impl FnOnce() -> Instant) {
         if self.epoch == epoch {
             return;
         }
+        let now = now();
         self.epoch = epoch;
         self.begun = self.ahead;
         self.deadline = now
@@ -116,6 +117,11 @@ impl Http1Watch {
         self.ahead = false;
         self.header_bytes = 0;
         self.body = self.timing.pace();
+    }
+
+    /// Whether the wait for a piece of the body was so long that it is worth asking the system whose fault it was.
+    pub(super) fn long_wait(&self, phase: Phase, now: impl FnOnce() -> Instant) -> bool {
+        phase == Phase::Exchange && self.body.is_waiting() && self.body.waited(now()) > Duration::from_secs(1)
     }
 
     /// `bytes` came.
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn later_headers_are_timed_from_their_first_byte() {
         let (mut watch, at) = watch();
-        watch.turn(1, at(5));
+        watch.turn(1, || at(5));
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(5)), Some(at(95)));
         assert_eq!(
             watch.check(Phase::Header, Read::Wanted, at(95)),
@@ -225,11 +231,11 @@ mod tests {
     fn bytes_ahead_of_their_turn_start_the_header_clock_when_it_comes() {
         let (mut watch, at) = watch();
         assert_eq!(watch.arrived(Phase::Exchange, Read::Probe, 1, at(100)), Ok(()));
-        watch.turn(1, at(200));
+        watch.turn(1, || at(200));
         assert!(watch.in_header());
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(200)), Some(at(210)));
-        watch.turn(1, at(205));
-        watch.turn(2, at(300));
+        watch.turn(1, || at(205));
+        watch.turn(2, || at(300));
         assert!(!watch.in_header());
     }
 
@@ -241,7 +247,7 @@ mod tests {
         assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1, at(0)), Ok(()));
         assert!(watch.is_oversized(Phase::Header));
         assert!(!watch.is_oversized(Phase::Exchange), "the rest was body");
-        watch.turn(1, at(1));
+        watch.turn(1, || at(1));
         assert!(!watch.is_oversized(Phase::Header));
     }
 
@@ -249,7 +255,7 @@ mod tests {
     fn the_last_byte_of_a_body_is_not_the_next_request() {
         let (mut watch, at) = watch();
         assert_eq!(watch.arrived(Phase::Exchange, Read::ProbeOrLast, 1, at(0)), Ok(()));
-        watch.turn(1, at(1));
+        watch.turn(1, || at(1));
         assert!(!watch.in_header());
     }
 

@@ -91,7 +91,7 @@ async fn a_body_withheld_or_dripped_is_cut() {
     let running = start(
         EdgePolicy {
             min_rate: 4096,
-            ..short()
+            ..short_bodies()
         },
         |_| {},
     )
@@ -105,7 +105,8 @@ async fn a_body_withheld_or_dripped_is_cut() {
     let mut dripped = running.connect().await;
     dripped.write_all(head).await.unwrap();
     drip(&mut dripped, b"x").await;
-    running.events.wait_for("closed body_min_rate requests=1").await;
+    // On a machine that stalls, a drip is a pause.
+    running.events.wait_for_count("closed body_", 2).await;
 
     let mut chunked = running.connect().await;
     chunked
@@ -113,12 +114,13 @@ async fn a_body_withheld_or_dripped_is_cut() {
         .await
         .unwrap();
     drip(&mut chunked, b"1\r\nx\r\n").await;
+    running.events.wait_for_count("closed body_", 3).await;
     assert_eq!(running.events.count("early_reject"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_last_byte_withheld_is_cut() {
-    let running = start(short(), |_| {}).await;
+    let running = start(short_bodies(), |_| {}).await;
     let mut stream = running.connect().await;
     stream
         .write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nfour")
@@ -138,9 +140,31 @@ async fn a_steady_body_passes_however_long_it_takes() {
         .unwrap();
     for _ in 0..20 {
         stream.write_all(&[b'x'; 1000]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert!(read_answer(&mut stream).await.ends_with("20000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_reads_is_not_slow() {
+    let running = start(
+        EdgePolicy {
+            min_rate: 300_000,
+            ..steady()
+        },
+        |_| {},
+    )
+    .await;
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"POST /nap HTTP/1.1\r\nHost: a.test\r\nContent-Length: 300000\r\n\r\n")
+        .await
+        .unwrap();
+    // The piece is asked for, nobody looks, and then it comes.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stream.write_all(&[b'x'; 300_000]).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert!(answer.ends_with("300000"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +211,7 @@ async fn a_quiet_tunnel_stays() {
     .await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     for word in [b"first", b"later"] {
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
         stream.write_all(word).await.unwrap();
         let mut echo = [0; 5];
         timeout(PATIENCE, stream.read_exact(&mut echo)).await.unwrap().unwrap();
@@ -224,15 +248,7 @@ async fn what_pingora_refuses_is_told() {
         .await
         .unwrap();
     closed(&mut many).await;
-    assert_eq!(
-        timeout(PATIENCE, async {
-            while running.events.count("early_reject malformed_request") < 2 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await,
-        Ok(())
-    );
+    running.events.wait_for_count("early_reject malformed_request", 2).await;
     let mut huge = running.connect().await;
     let _ = huge
         .write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}", "x".repeat(100_000)).as_bytes())

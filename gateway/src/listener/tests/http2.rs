@@ -181,14 +181,7 @@ async fn a_quiet_stream_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_withheld_or_dripped_is_cut() {
-    let running = start(
-        EdgePolicy {
-            keepalive_timeout: PATIENCE * 2,
-            ..short()
-        },
-        |it| it.h2c = true,
-    )
-    .await;
+    let running = start(short_bodies(), |it| it.h2c = true).await;
     let post = || http::Request::post("http://a.test/body").body(()).unwrap();
 
     let send = open(running.connect().await).await;
@@ -207,7 +200,8 @@ async fn a_body_withheld_or_dripped_is_cut() {
         tokio::select! { response = response => response.is_ok(), () = dripping => false }
     };
     assert!(!timeout(PATIENCE, answered).await.unwrap());
-    running.events.wait_for("closed body_min_rate requests=1").await;
+    // On a machine that stalls, a drip is a pause.
+    running.events.wait_for_count("closed body_", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,10 +220,10 @@ async fn a_steady_body_passes_and_a_silent_grpc_call_stays() {
     let (response, mut body) = send.clone().ready().await.unwrap().send_request(post, false).unwrap();
     for piece in 0..20 {
         body.send_data(Bytes::from(vec![b'x'; 1000]), piece == 19).unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), 200);
-    talk.send_data(Bytes::from_static(b"after a second of silence"), true)
+    talk.send_data(Bytes::from_static(b"after a long silence"), true)
         .unwrap();
     assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap().status(), 200);
 }

@@ -55,6 +55,20 @@ impl Recorder {
             .count()
     }
 
+    /// Waits for so many lines that begin with `start`.
+    async fn wait_for_count(&self, start: &str, count: usize) {
+        let seen = timeout(PATIENCE, async {
+            while self.count(start) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(
+            seen.await.is_ok(),
+            "no {count} events {start:?} among {:?}",
+            self.lines.lock().unwrap()
+        );
+    }
+
     /// Waits for a line that begins with `start`.
     async fn wait_for(&self, start: &str) {
         self.wait_for_any(&[start]).await;
@@ -121,6 +135,17 @@ impl ProxyHttp for Answers {
                     if let Some(watch) = &watch {
                         watch.received(chunk.len());
                     }
+                }
+                answer(session, &length.to_string()).await?;
+            }
+            "nap" => {
+                // Like an upstream that takes nothing for a while, just when the next piece is asked for.
+                let nap = Duration::from_secs(3);
+                let early = timeout(Duration::from_millis(20), session.read_request_body()).await;
+                tokio::time::sleep(nap).await;
+                let mut length = early.map_or(Ok(None), |early| early)?.map_or(0, |chunk| chunk.len());
+                while let Some(chunk) = session.read_request_body().await? {
+                    length += chunk.len();
                 }
                 answer(session, &length.to_string()).await?;
             }
@@ -260,19 +285,28 @@ impl Running {
 /// Limits short enough to wait for.
 fn short() -> EdgePolicy {
     EdgePolicy {
-        handshake_timeout: Duration::from_millis(400),
-        header_timeout: Duration::from_millis(400),
-        body_idle_timeout: Duration::from_millis(500),
+        handshake_timeout: Duration::from_millis(1100),
+        header_timeout: Duration::from_millis(1100),
+        body_idle_timeout: Duration::from_millis(900),
         min_rate: 256,
-        keepalive_timeout: Duration::from_millis(600),
+        keepalive_timeout: Duration::from_millis(1300),
         ..EdgePolicy::new(&Limits::default(), &[])
+    }
+}
+
+/// Limits that only bodies reach.
+fn short_bodies() -> EdgePolicy {
+    EdgePolicy {
+        header_timeout: PATIENCE * 2,
+        keepalive_timeout: PATIENCE * 2,
+        ..short()
     }
 }
 
 /// Limits for clients that are to pass: a machine that stalls for a moment must not fail them.
 fn steady() -> EdgePolicy {
     EdgePolicy {
-        body_idle_timeout: Duration::from_millis(1500),
+        body_idle_timeout: Duration::from_secs(4),
         min_rate: 256,
         ..long()
     }

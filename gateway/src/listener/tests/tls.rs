@@ -87,6 +87,15 @@ async fn speaks_both_versions_and_tells_what_was_agreed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn speaks_the_protocols_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (running, files) = secure(folder.path(), |tls| tls.alpn = vec![Alpn::Http11]).await;
+    let config = client(&[&files], &["h2", "http/1.1"], &[]);
+    let mut stream = handshake(running.connect().await, &config, "a.test").await.unwrap();
+    assert!(get(&mut stream, "/facts").await.contains("alpn=Some(\"http/1.1\")"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_handshakes_have_names() {
     let folder = tempfile::tempdir().unwrap();
     let (running, files) = secure(folder.path(), |tls| tls.min_version = TlsVersion::V1_3).await;
