@@ -5,6 +5,8 @@
 
 mod build;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -69,11 +71,11 @@ impl Chain {
         }
         while let Some(link) = self.request.get(state.cursor).and_then(|place| self.links.get(*place)) {
             let claims = request.facts.claims.clone();
-            let first = state.first(link);
+            let first = state.counts(link, Phases::REQUEST) || state.waits > 0;
             let mut settled = link.on_request(slot(&mut state.slots, link), request, &mut state.shadow_claims, first);
             if matches!(settled, Settled::Wait(_)) && state.waits >= MAX_WAITS {
                 let error = FilterError::unavailable("filter_waits", "the filter waits again and again");
-                settled = link.settle_into(Err(error), request.facts, first);
+                settled = link.settle_for(Err(error), request.facts, request.facts.decisions.len());
             }
             match settled {
                 Settled::Wait(waiting) => {
@@ -168,12 +170,19 @@ impl Chain {
 
     /// The kill switches that look at claims.
     fn check_identity(&self, state: &mut ChainState, request: &mut Request<'_>) -> Option<Progress> {
+        let known = request.facts.decisions.len();
         let outcome = self.gate.after_identity(request);
-        self.settle_gate(state, request.facts, outcome)
+        self.settle_gate(state, request.facts, outcome, known)
     }
 
-    fn settle_gate(&self, state: &mut ChainState, facts: &mut Facts, outcome: Outcome) -> Option<Progress> {
-        match self.links.first()?.settle_into(outcome, facts, false) {
+    fn settle_gate(
+        &self,
+        state: &mut ChainState,
+        facts: &mut Facts,
+        outcome: Outcome,
+        known: usize,
+    ) -> Option<Progress> {
+        match self.links.first()?.settle_for(outcome, facts, known) {
             Settled::Stop(stop, info) => Some(state.stop(stop, info)),
             Settled::Go | Settled::Wait(_) => None,
         }
@@ -195,7 +204,8 @@ impl Chain {
             policy: None,
             rule: None,
         });
-        let settled = self.settle_gate(state, request.facts, Err(error));
+        let known = request.facts.decisions.len();
+        let settled = self.settle_gate(state, request.facts, Err(error), known);
         settled.unwrap_or_else(|| state.stop(Stop::Deny(refusal), info))
     }
 
@@ -208,9 +218,8 @@ impl Chain {
         last: bool,
     ) -> Result<(), Stop> {
         for link in self.at(places) {
-            let first = state.first(link);
+            let first = state.counts(link, phase);
             let (settled, decision) = link.on_body(slot(&mut state.slots, link), phase, chunk, last, first);
-            state.counted.add(Receipt::of(link.info.place));
             state.record(decision);
             if let Settled::Stop(stop, _) = settled {
                 return Err(stop);
@@ -229,9 +238,8 @@ impl Chain {
         let mark = *state.response_mark.get_or_insert(response.facts.response_headers.len());
         response.facts.response_headers.truncate(mark);
         for link in self.at(&self.response).filter(|link| Some(link.info.place) != without) {
-            let first = state.first(link);
+            let first = state.counts(link, Phases::RESPONSE);
             let settled = link.on_response(slot(&mut state.slots, link), response, first);
-            state.counted.add(Receipt::of(link.info.place));
             if let Settled::Stop(stop, _) = settled
                 && without.is_none()
             {

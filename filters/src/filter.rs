@@ -75,6 +75,11 @@ impl Phases {
         Self(self.0 | other.0)
     }
 
+    /// The first of them, in the order in which they run.
+    pub const fn first(self) -> Self {
+        Self(self.0 & self.0.wrapping_neg())
+    }
+
     /// Whether every hook of `other` is in it.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -135,10 +135,14 @@ impl Link {
         }
     }
 
-    /// Settles what somebody else found in this link's name.
-    pub(crate) fn settle_into(&self, outcome: Outcome, facts: &mut Facts, first: bool) -> Settled {
-        let known = facts.decisions.len();
-        self.record(outcome, facts, known, first)
+    /// Settles what somebody else found in this link's name; of the decisions, those from `known` on are theirs.
+    pub(crate) fn settle_for(&self, outcome: Outcome, facts: &mut Facts, known: usize) -> Settled {
+        self.record(outcome, facts, known, false)
+    }
+
+    /// Whether this is the first of the phases that the link has: the one in which an exchange counts as let through.
+    pub(crate) fn begins_with(&self, phase: Phases) -> bool {
+        self.phases.first() == phase
     }
 
     /// Runs a hook whose verdict counts.

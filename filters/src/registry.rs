@@ -88,10 +88,14 @@ fn build<F: Filter>(
     }
 }
 
-/// The filter that a link names, or what is wrong with the name.
-pub fn find(document: &Document, link: &site::Link) -> Result<&'static FilterDef, Diagnostic> {
-    FILTERS.iter().find(|filter| filter.kind == link.kind).ok_or_else(|| {
-        let kinds: Vec<&str> = FILTERS.iter().map(|filter| filter.kind).collect();
+/// The one of these filters that a link names, or what is wrong with the name.
+pub(crate) fn find<'f>(
+    filters: &'f [FilterDef],
+    document: &Document,
+    link: &site::Link,
+) -> Result<&'f FilterDef, Diagnostic> {
+    filters.iter().find(|filter| filter.kind == link.kind).ok_or_else(|| {
+        let kinds: Vec<&str> = filters.iter().map(|filter| filter.kind).collect();
         Diagnostic::new(UNKNOWN_FILTER, format!("there is no filter `{}`", link.kind))
             .on_key(document, link.settings)
             .help(suggest(&link.kind, kinds.iter().copied()))

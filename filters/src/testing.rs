@@ -11,6 +11,8 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use bench::try_bench_of;
 pub use bench::{Bench, ENTROPY, try_bench};
 pub use exchange::{Answered, Upstream};
 pub use readme::{Readme, check_readme};

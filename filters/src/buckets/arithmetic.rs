@@ -32,10 +32,11 @@ pub struct Cost(u128);
 pub(super) struct Bucket {
     /// In units.
     pub(super) level: u128,
+    /// By which it fills: [`Params::rate`] and [`Params::burst`], side by side to save room.
+    pub(super) rate: u128,
+    pub(super) burst: u64,
     /// Nanoseconds of the monotonic clock.
     pub(super) at: u64,
-    /// By which it fills.
-    pub(super) params: Params,
 }
 
 /// What a bucket answered.
@@ -107,10 +108,19 @@ impl Cost {
 impl Bucket {
     /// A bucket that nobody took from yet.
     pub(super) fn full(params: Params, now: u64) -> Self {
+        let Params { rate, burst } = params;
         Self {
             level: params.units(),
+            rate,
+            burst,
             at: now,
-            params,
+        }
+    }
+
+    fn params(&self) -> Params {
+        Params {
+            rate: self.rate,
+            burst: self.burst,
         }
     }
 
@@ -119,23 +129,23 @@ impl Bucket {
     /// nothing.
     pub(super) fn refill(&mut self, params: Params, changed: u64, now: u64) {
         let now = now.max(self.at);
-        if self.params != params {
+        if self.params() != params {
             self.fill_until(changed.clamp(self.at, now));
-            self.params = params;
+            (self.rate, self.burst) = (params.rate, params.burst);
         }
         self.fill_until(now);
     }
 
     fn fill_until(&mut self, now: u64) {
-        let more = self.params.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
-        self.level = self.level.saturating_add(more).min(self.params.units());
+        let more = self.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.level = self.level.saturating_add(more).min(self.params().units());
         self.at = now;
     }
 
     /// Whether it is full at a moment, if nobody takes from it.
     pub(super) fn is_full_at(&self, now: u64) -> bool {
-        let more = self.params.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
-        self.level.saturating_add(more) >= self.params.units()
+        let more = self.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.level.saturating_add(more) >= self.params().units()
     }
 
     /// Whether there is enough.
@@ -154,19 +164,19 @@ impl Bucket {
 
     /// Gives back, up to the burst.
     pub(super) fn refund(&mut self, cost: Cost) {
-        self.level = self.level.saturating_add(cost.0).min(self.params.units());
+        self.level = self.level.saturating_add(cost.0).min(self.params().units());
     }
 
     /// What a request is told.
     pub(super) fn report(&self, cost: Cost, allowed: bool, shared: bool) -> Taken {
-        let rate = self.params.rate;
+        let rate = self.rate;
         let short = cost.0.saturating_sub(self.level);
         Taken {
             allowed,
-            limit: self.params.limit(),
+            limit: self.params().limit(),
             remaining: if allowed { whole(self.level) } else { 0 },
             retry_after: if allowed { 0 } else { seconds(short, rate).max(1) },
-            full_after: seconds(self.params.units().saturating_sub(self.level), rate),
+            full_after: seconds(self.params().units().saturating_sub(self.level), rate),
             shared,
         }
     }

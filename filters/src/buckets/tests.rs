@@ -86,6 +86,11 @@ fn nothing_is_rounded_away() {
 }
 
 #[test]
+fn a_bucket_takes_64_bytes() {
+    assert_eq!(size_of::<super::shard::Entry>(), 64);
+}
+
+#[test]
 fn a_clock_that_goes_back_is_harmless() {
     let table = BucketTable::new(100);
     let one = charge("a", 1.0, 2.0, 1.0);

@@ -13,7 +13,7 @@ use crate::filter::Phases;
 use crate::gate::Gate;
 use crate::link::{Link, LinkInfo};
 use crate::receipt::Receipt;
-use crate::registry;
+use crate::registry::{self, FilterDef};
 use crate::zones::{BuildEnv, OneShape};
 
 impl Chain {
@@ -24,30 +24,51 @@ impl Chain {
         env: &mut BuildEnv<'_>,
         out: &mut Diagnostics,
     ) -> Option<Self> {
+        Self::build_of(registry::FILTERS, specs, document, env, out)
+    }
+
+    /// The same, of other filters than the built-in ones.
+    pub(crate) fn build_of(
+        filters: &[FilterDef],
+        specs: &[site::Link],
+        document: &Document,
+        env: &mut BuildEnv<'_>,
+        out: &mut Diagnostics,
+    ) -> Option<Self> {
         if let Some(first) = specs.get(Receipt::MAX - 1) {
             let message = format!("a chain has at most {} links, the site's included", Receipt::MAX - 1);
             out.push(Diagnostic::new(codes::OUT_OF_RANGE, message).on_key(document, first.settings));
             return None;
         }
-        let before = out.len();
+        let mut found = Diagnostics::default();
         let mut chain = Assembly::new(env, out)?;
         let mut names = BTreeSet::new();
         for (index, spec) in specs.iter().enumerate() {
-            let scope = env.scope_of(index).to_owned();
-            let name = spec.name.clone().unwrap_or_else(|| spec.kind.clone());
-            if !names.insert((scope.clone(), name.clone())) {
-                let message = format!("two links of this chain are called `{name}`");
-                let help = "give one of them a `name`: state, logs and metrics go by it";
-                out.push(
-                    Diagnostic::new(codes::DUPLICATE_NAME, message)
-                        .on_key(document, spec.settings)
-                        .help(help),
-                );
+            let scope = env.scope_of(index);
+            let name = spec.name.as_ref().unwrap_or(&spec.kind);
+            if !names.insert((scope, name)) {
+                found.push(twice(document, spec, name));
                 continue;
             }
-            chain.add(spec, &scope, &name, document, env, out);
+            match registry::find(filters, document, spec) {
+                Ok(filter) => chain.add(
+                    filter,
+                    spec,
+                    document,
+                    &mut env.of_link(scope, name, document, spec),
+                    &mut found,
+                ),
+                Err(diagnostic) => found.push(diagnostic),
+            }
         }
-        (out.len() == before).then(|| chain.finish())
+        let right = found.is_empty();
+        // A site's links are compiled for each of its routes, and what is wrong with them is told once.
+        for diagnostic in &found {
+            if !out.iter().any(|told| told == diagnostic) {
+                out.push(diagnostic.clone());
+            }
+        }
+        right.then(|| chain.finish())
     }
 
     /// The gate alone: for requests that no route matches.
@@ -66,6 +87,15 @@ impl Chain {
         chain.mandatory = Receipt(u64::MAX);
         chain
     }
+}
+
+fn twice(document: &Document, spec: &site::Link, name: &str) -> Diagnostic {
+    Diagnostic::new(
+        codes::DUPLICATE_NAME,
+        format!("two links of this chain are called `{name}`"),
+    )
+    .on_key(document, spec.settings)
+    .help("give one of them a `name`: state, logs and metrics go by it")
 }
 
 /// A chain that is being put together.
@@ -93,19 +123,13 @@ impl Assembly {
 
     fn add(
         &mut self,
+        filter: &FilterDef,
         spec: &site::Link,
-        scope: &str,
-        name: &str,
         document: &Document,
         env: &mut BuildEnv<'_>,
         out: &mut Diagnostics,
     ) {
-        let filter = match registry::find(document, spec) {
-            Ok(filter) => filter,
-            Err(diagnostic) => return out.push(diagnostic),
-        };
-        let mut env = env.of_link(scope, name, document, spec);
-        let built = filter.build(document, spec, &mut env, out);
+        let built = filter.build(document, spec, env, out);
         let stats = match env.zones.open(&env.own_zone(), &OneShape) {
             Ok(stats) => stats,
             Err(error) => return out.push(env.zone_error("", &error)),
@@ -113,8 +137,8 @@ impl Assembly {
         let Some(built) = built else { return };
         let info = LinkInfo {
             kind: filter.kind,
-            name: name.into(),
-            scope: scope.into(),
+            name: env.link.into(),
+            scope: env.scope.into(),
             place: self.links.len(),
             mode: spec.mode,
             on_error: spec.on_error,

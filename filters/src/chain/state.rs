@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::Progress;
 use crate::claims::Claims;
 use crate::facts::Facts;
+use crate::filter::Phases;
 use crate::link::{Link, Slot, StopInfo};
 use crate::receipt::Receipt;
 use crate::record::Decision;
@@ -75,13 +76,15 @@ impl ChainState {
         }
     }
 
-    pub(super) fn first(&self, link: &Link) -> bool {
-        !self.counted.has(link.info.place)
+    /// Whether a pass of this hook counts the exchange as let through: once, in the first phase that the link has.
+    pub(super) fn counts(&mut self, link: &Link, phase: Phases) -> bool {
+        let counts = link.begins_with(phase) && !self.counted.has(link.info.place);
+        self.counted.add(Receipt::of(link.info.place));
+        counts
     }
 
     pub(super) fn passed(&mut self, link: &Link) {
         self.receipt.add(Receipt::of(link.info.place));
-        self.counted.add(Receipt::of(link.info.place));
         self.cursor += 1;
         self.waits = 0;
     }

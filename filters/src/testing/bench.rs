@@ -13,6 +13,7 @@ use portcullis_config::span::SourceMap;
 use serde::Deserialize;
 
 use crate::chain::Chain;
+use crate::registry::{FILTERS, FilterDef};
 use crate::zones::{BuildEnv, Entropy, Zones, ZonesBuilder};
 
 /// Random bytes that are always the same.
@@ -37,6 +38,9 @@ struct Snippet {
     identity: Identity,
     #[serde(default)]
     filters: Vec<Link>,
+    /// How many of them are the site's.
+    #[serde(default)]
+    site_links: usize,
 }
 
 impl Bench {
@@ -77,6 +81,11 @@ impl Bench {
 
 /// The chain of a snippet, or the diagnostics as text.
 pub fn try_bench(zones: &Zones, yaml: &str) -> Result<Bench, String> {
+    try_bench_of(FILTERS, zones, yaml)
+}
+
+/// As [`try_bench`], of other filters than the built-in ones.
+pub(crate) fn try_bench_of(filters: &[FilterDef], zones: &Zones, yaml: &str) -> Result<Bench, String> {
     let mut sources = SourceMap::default();
     let file = sources.add("example.yaml", yaml);
     let mut out = Diagnostics::default();
@@ -84,8 +93,9 @@ pub fn try_bench(zones: &Zones, yaml: &str) -> Result<Bench, String> {
     let document = Document::parse_yaml_into(&sources, file, &mut out);
     let chain = document.and_then(|document| {
         let snippet: Snippet = decode(&document, document.root(), &[], &mut out)?;
-        let mut env = BuildEnv::new(&mut builder, &snippet.identity.issuers, "test");
-        Chain::build(&snippet.filters, &document, &mut env, &mut out)
+        let mut env =
+            BuildEnv::new(&mut builder, &snippet.identity.issuers, "test").with_site("site", snippet.site_links);
+        Chain::build_of(filters, &snippet.filters, &document, &mut env, &mut out)
     });
     match chain {
         Some(chain) if out.is_empty() => Ok(Bench {
