@@ -387,7 +387,7 @@ async fn silent_connections_keep_nobody_out_for_long() {
     }
     let started = Instant::now();
     assert_eq!(ask(running.address, "GET", "/livez", "").await.0, 200);
-    assert!(started.elapsed() < Duration::from_secs(8));
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]
