@@ -3,6 +3,9 @@
 //! A value is text or missing. What can be neither (a claim that is a list, a query too long to be searched) is an error:
 //! it is never taken for missing, since a limit must not be evaded by it.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 

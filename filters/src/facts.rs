@@ -177,3 +177,64 @@ impl HeaderEdits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(name: &str, limit: u64, remaining: u64, reset: u32) -> Limit {
+        Limit {
+            name: name.into(),
+            limit,
+            remaining,
+            reset,
+            window: 60,
+        }
+    }
+
+    #[test]
+    fn the_tightest_limit_is_kept() {
+        let mut facts = Facts::default();
+        let mut kept = |next: Limit| {
+            facts.tighten(next);
+            facts.limit.as_ref().map(|limit| limit.name.to_string()).unwrap()
+        };
+        assert_eq!(kept(limit("half", 10, 5, 1)), "half");
+        assert_eq!(kept(limit("more left, in proportion", 2, 2, 9)), "half");
+        assert_eq!(kept(limit("less", 1_000_000_000_000, 499_000_000_000, 1)), "less");
+        assert_eq!(kept(limit("none", 10, 0, 1)), "none");
+        assert_eq!(kept(limit("none for longer", 1, 0, 5)), "none for longer");
+        assert_eq!(kept(limit("none for shorter", 1, 0, 4)), "none for longer");
+    }
+
+    #[test]
+    fn edits_are_seen_in_order() {
+        let mut base = HeaderMap::new();
+        base.insert("x-a", HeaderValue::from_static("1"));
+        let (a, b) = (HeaderName::from_static("x-a"), HeaderName::from_static("x-b"));
+        let mut edits = HeaderEdits::default();
+        edits.append(a.clone(), HeaderValue::from_static("2"));
+        assert_eq!(edits.first(&base, &a).unwrap(), "1", "the first of several");
+        edits.remove(a.clone());
+        assert!(edits.first(&base, &a).is_none());
+        edits.append(a.clone(), HeaderValue::from_static("3"));
+        edits.set(b.clone(), HeaderValue::from_static("4"));
+        assert_eq!(
+            (edits.first(&base, &a).unwrap(), edits.first(&base, &b).unwrap()),
+            (&"3".parse().unwrap(), &"4".parse().unwrap())
+        );
+        edits.apply(&mut base);
+        assert_eq!(base.get_all("x-a").iter().collect::<Vec<_>>(), ["3"]);
+        edits.truncate(1);
+        assert!(edits.len() == 1 && !edits.is_empty());
+    }
+
+    #[test]
+    fn decisions_are_bounded() {
+        let mut facts = Facts::default();
+        for _ in 0..1000 {
+            facts.decide(Decision::new(crate::record::Action::Deny, crate::verdict::Reason("x")));
+        }
+        assert_eq!(facts.decisions.len(), Facts::MAX_DECISIONS);
+    }
+}

@@ -5,6 +5,8 @@
 //! What a zone holds is its owner's matter.
 
 mod build;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::any::Any;
@@ -44,6 +46,15 @@ pub trait ZoneState: Send + Sync + 'static {
 
     /// State that holds nothing yet. Touches nothing outside.
     fn open(shape: &Self::Shape, entropy: &Entropy) -> Self;
+
+    /// The same state in another shape. Only asked of state that came from another process and that no configuration of
+    /// this one has used: after a restart, an operator may choose anew.
+    fn reshaped(&self, _shape: &Self::Shape) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// The shape of state that comes in one shape only.
@@ -74,7 +85,7 @@ struct Id {
 struct Zone {
     state: Arc<dyn Any + Send + Sync>,
     shape: Arc<dyn Any + Send + Sync>,
-    /// The generation that used it last.
+    /// The generation that used it last; 0 when it was imported and not used since.
     used: u64,
 }
 

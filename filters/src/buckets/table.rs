@@ -259,4 +259,10 @@ impl crate::zones::ZoneState for BucketTable {
     fn open(capacity: &usize, _: &crate::zones::Entropy) -> Self {
         Self::new(*capacity)
     }
+
+    fn reshaped(&self, capacity: &usize) -> Option<Self> {
+        let other = Self::new(*capacity);
+        self.entries(usize::MAX, 0, &mut |entry| _ = other.adopt(*entry));
+        Some(other)
+    }
 }

@@ -70,11 +70,23 @@ impl ZonesBuilder {
         };
         if let Some(zone) = self.zones.by_id.get_mut(&id) {
             let old = zone.shape.downcast_ref::<S::Shape>();
-            if old == Some(shape)
-                && let Ok(state) = Arc::clone(&zone.state).downcast::<S>()
-            {
-                zone.used = self.zones.generation;
-                return Ok(state);
+            let state = Arc::clone(&zone.state).downcast::<S>().ok();
+            if let (Some(old), Some(state)) = (old, state) {
+                let same = *old == *shape;
+                let reshaped = if same || zone.used > 0 {
+                    None
+                } else {
+                    state.reshaped(shape).map(Arc::new)
+                };
+                if same || reshaped.is_some() {
+                    let state = reshaped.unwrap_or(state);
+                    *zone = Zone {
+                        state: state.clone(),
+                        shape: Arc::new(shape.clone()),
+                        used: self.zones.generation,
+                    };
+                    return Ok(state);
+                }
             }
             let old = old.map_or_else(String::new, ToString::to_string);
             return Err(ZoneError::Shape {

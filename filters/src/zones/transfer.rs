@@ -87,7 +87,10 @@ impl Zones {
             imported.zones += 1;
             imported.buckets += table.import(buckets, elapsed_ns, now);
         }
-        Ok((builder.finish(), imported))
+        let mut zones = builder.finish();
+        zones.generation = 0;
+        zones.by_id.values_mut().for_each(|zone| zone.used = 0);
+        Ok((zones, imported))
     }
 }
 

@@ -1,0 +1,147 @@
+//! Keys: values, missing ones, and those that are neither.
+
+use portcullis_bundles::attributes::Attributes;
+use portcullis_config::key::Key;
+use serde_json::json;
+
+use super::{KeyError, RequestAttributes, text};
+use crate::request::{MAX_PARAMETERS, TooManyParameters, query_parameter};
+use crate::testing::RequestBuilder;
+
+fn value(request: &RequestBuilder, key: &str) -> Result<Option<String>, KeyError> {
+    let key: Key = key.parse().unwrap();
+    request.with(&mut request.facts(), |request| {
+        text(request, &key).map(|value| value.map(std::borrow::Cow::into_owned))
+    })
+}
+
+fn found(request: &RequestBuilder, key: &str) -> Option<String> {
+    value(request, key).unwrap()
+}
+
+#[test]
+fn parameters_are_decoded_and_the_first_counts() {
+    for (query, expected) in [
+        ("k=v", Some("v")),
+        ("a=b&k=v&k=w", Some("v")),
+        ("k=&k=w", None),
+        ("k", Some("true")),
+        ("kk=1", None),
+        ("", None),
+        ("&&k=v&", Some("v")),
+        ("k=a+b%20c", Some("a b c")),
+        ("%6B=v", Some("v")),
+        ("k=%2", Some("%2")),
+        ("k=%zz%41", Some("%zzA")),
+        ("k=%C3%A4", Some("ä")),
+        ("k=%E4", Some("ä")),
+        ("k=a=b", Some("a=b")),
+        ("K=v", None),
+    ] {
+        assert_eq!(query_parameter(query, "k").unwrap().as_deref(), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_query_is_never_cut_silently() {
+    let before: String = (1..MAX_PARAMETERS).map(|number| format!("p{number}&")).collect();
+    assert_eq!(
+        query_parameter(&format!("{before}k=v"), "k").unwrap().as_deref(),
+        Some("v"),
+        "the hundredth"
+    );
+    assert_eq!(query_parameter(&format!("{before}x&k=v"), "k"), Err(TooManyParameters));
+    assert_eq!(query_parameter(&format!("{before}x"), "k"), Ok(None));
+    assert_eq!(
+        query_parameter(&format!("k=v&{before}x&y&z"), "k").unwrap().as_deref(),
+        Some("v")
+    );
+}
+
+#[test]
+fn headers_are_found_whatever_their_dashes() {
+    let request = RequestBuilder::get("/")
+        .header("X-Tenant-Id", "a")
+        .header("x-tenant-id", "b")
+        .header("x_other", "c");
+    assert_eq!(found(&request, "header:x_tenant_id").as_deref(), Some("a"));
+    assert_eq!(found(&request, "header:X-Tenant-Id").as_deref(), Some("a"));
+    assert_eq!(found(&request, "header:x-other").as_deref(), Some("c"));
+    assert_eq!(found(&request, "header:xother"), None);
+    let both = RequestBuilder::get("/")
+        .header("x_a_b", "under")
+        .header("x-a-b", "dash");
+    assert_eq!(found(&both, "header:x-a-b").as_deref(), Some("dash"));
+    assert_eq!(
+        found(&RequestBuilder::get("/").header("x-a", ""), "header:x-a"),
+        None,
+        "empty is missing"
+    );
+}
+
+#[test]
+fn header_bytes_that_are_no_text_stay_different() {
+    let mut headers = http::HeaderMap::new();
+    let of = |headers: &http::HeaderMap| super::readable(headers["x"].as_bytes()).into_owned();
+    headers.insert("x", http::HeaderValue::from_bytes(b"a\xE4").unwrap());
+    let first = of(&headers);
+    headers.insert("x", http::HeaderValue::from_bytes(b"a\xE5").unwrap());
+    assert_ne!(first, of(&headers));
+}
+
+#[test]
+fn claims_are_the_verified_ones_and_scalar() {
+    let request = RequestBuilder::get("/").header("authorization", "Bearer x.eyJzdWIiOiJtYWxsb3J5In0.y");
+    assert_eq!(found(&request, "jwt:sub"), None, "an unverified token has no claims");
+    let request = request.claims(json!({
+        "sub": "alice", "empty": "", "none": null, "yes": true, "no": false, "id": 12_345_678_901_234_501_u64, "share": 0.5,
+        "groups": ["a"], "nested": { "a": "b" }
+    }));
+    for (name, expected) in [
+        ("sub", Some("alice")),
+        ("Sub", None),
+        ("empty", None),
+        ("none", None),
+        ("yes", Some("true")),
+        ("no", Some("false")),
+        ("id", Some("12345678901234501")),
+        ("share", Some("0.5")),
+        ("absent", None),
+    ] {
+        assert_eq!(found(&request, &format!("jwt:{name}")).as_deref(), expected, "{name}");
+    }
+    assert!(matches!(value(&request, "jwt:groups"), Err(KeyError::NotScalar(_))));
+    assert!(matches!(value(&request, "jwt:nested"), Err(KeyError::NotScalar(_))));
+}
+
+#[test]
+fn addresses_and_agents() {
+    let request = RequestBuilder::get("/").ip("::ffff:192.0.2.7");
+    assert_eq!(found(&request, "ip:address").as_deref(), Some("192.0.2.7"));
+    assert_eq!(
+        found(&RequestBuilder::get("/").ip("2001:db8::7"), "ip:address").as_deref(),
+        Some("2001:db8::7")
+    );
+    assert_eq!(found(&request, "ip:country"), None);
+    assert_eq!(found(&request, "ua:bot"), None, "no User-Agent, no answer");
+    let browser = request.clone().header("user-agent", "Mozilla/5.0 Firefox/133.0");
+    assert_eq!(
+        (found(&browser, "ua:bot").as_deref(), found(&browser, "ua:bot_category")),
+        (Some("false"), None)
+    );
+    let bot = request.header("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1)");
+    assert_eq!(found(&bot, "ua:bot").as_deref(), Some("true"));
+    assert_eq!(found(&bot, "ua:bot_category").as_deref(), Some("search_engine"));
+}
+
+#[test]
+fn the_first_error_is_kept() {
+    let request = RequestBuilder::get("/").claims(json!({ "groups": [] }));
+    request.with(&mut request.facts(), |request| {
+        let attributes = RequestAttributes::new(request);
+        assert!(attributes.claims_known() && attributes.path() == "/");
+        assert!(attributes.get(&"jwt:sub".parse().unwrap()).is_none() && attributes.error().is_none());
+        assert!(attributes.get(&"jwt:groups".parse().unwrap()).is_none());
+        assert!(matches!(attributes.error(), Some(KeyError::NotScalar(_))));
+    });
+}
