@@ -229,6 +229,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// How long an idle connection is kept for reuse.
     pub idle: Duration,
+    /// In place of `read` for a WebSocket: how long it may stay quiet.
+    pub tunnel: Duration,
 }
 
 impl Default for Timeouts {
@@ -238,6 +240,7 @@ impl Default for Timeouts {
             read: Duration::from_secs(30),
             write: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            tunnel: Duration::from_secs(3600),
         }
     }
 }

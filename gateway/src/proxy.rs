@@ -43,6 +43,7 @@ impl ProxyHttp for Portcullis {
     async fn early_request_filter(&self, session: &mut Session, _exchange: &mut Exchange) -> Result<()> {
         Connection::begin(session);
         session.set_keepalive(self.live.keepalive());
+        session.set_pipelining_enabled(true);
         Ok(())
     }
 

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
@@ -97,13 +98,37 @@ impl Key {
 
     /// A token with any header, signed with this key.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        let text = format!(
-            "{}.{}",
-            encode(header.to_string().as_bytes()),
-            encode(claims.to_string().as_bytes())
-        );
+        let text = unsigned(header, claims);
         let signature = self.sign(text.as_bytes());
         format!("{text}.{}", encode(&signature))
+    }
+
+    /// The public key of an RSA key as bytes that somebody could take for a shared secret: PEM and DER in both usual
+    /// forms, the modulus, the JWK.
+    pub fn public_forms(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let Secret::Rs256(pair) = &self.secret else {
+            return Vec::new();
+        };
+        let pkcs1 = pair.public().as_ref().to_vec();
+        // SubjectPublicKeyInfo (RFC 5280, 4.1): rsaEncryption without parameters, then the key as a bit string.
+        let algorithm = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+        let bits = der(0x03, &[&[0], &*pkcs1].concat());
+        let spki = der(0x30, &[&algorithm[..], &bits].concat());
+        let modulus = PublicKeyComponents::<Vec<u8>>::from(pair.public()).n;
+        vec![
+            ("PEM", pem("PUBLIC KEY", &spki)),
+            ("PEM of PKCS #1", pem("RSA PUBLIC KEY", &pkcs1)),
+            (
+                "PEM without line feed",
+                pem("PUBLIC KEY", &spki).trim_ascii_end().to_vec(),
+            ),
+            ("DER", spki),
+            ("DER of PKCS #1", pkcs1),
+            ("n in base64url", encode(&modulus).into_bytes()),
+            ("n", modulus),
+            ("JWK", self.jwk().to_string().into_bytes()),
+            ("nothing", Vec::new()),
+        ]
     }
 
     fn sign(&self, text: &[u8]) -> Vec<u8> {
@@ -121,9 +146,50 @@ impl Key {
     }
 }
 
+/// A token whose signature is an HMAC with `secret`, or as long as one when `algorithm` is no HMAC.
+pub fn hmac_token(algorithm: hmac::Algorithm, secret: &[u8], header: &Value, claims: &Value) -> String {
+    let text = unsigned(header, claims);
+    let signature = hmac::sign(&hmac::Key::new(algorithm, secret), text.as_bytes());
+    format!("{text}.{}", encode(signature.as_ref()))
+}
+
+/// Header and claims, without a signature and its dot.
+pub fn unsigned(header: &Value, claims: &Value) -> String {
+    let (header, claims) = (header.to_string(), claims.to_string());
+    format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()))
+}
+
+/// A DER value of less than 64 KiB.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("a short value").to_be_bytes();
+    let mut out = match length {
+        [0, short] if short < 0x80 => vec![tag, short],
+        [0, short] => vec![tag, 0x81, short],
+        [high, low] => vec![tag, 0x82, high, low],
+    };
+    out.extend_from_slice(content);
+    out
+}
+
+fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+    let text = STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out.into_bytes()
+}
+
 /// Base64url without padding.
 pub fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The bytes behind base64url without padding.
+pub fn decode(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
 
 /// Seconds since 1970.
@@ -137,7 +203,8 @@ pub struct Idp {
     pub address: SocketAddr,
     answer: Arc<Mutex<Vec<u8>>>,
     fetches: Arc<AtomicU64>,
-    _origin: Origin,
+    pause_ms: Arc<AtomicU64>,
+    origin: Origin,
 }
 
 impl Idp {
@@ -146,21 +213,39 @@ impl Idp {
 
     /// Serves a set of these keys.
     pub fn start(keys: &[&Key]) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), keys)
+    }
+
+    /// Serves a set of these keys at a given address.
+    pub fn start_at(address: SocketAddr, keys: &[&Key]) -> Self {
         let answer = Arc::new(Mutex::new(Vec::new()));
-        let fetches = Arc::new(AtomicU64::new(0));
-        let (shared, counter) = (Arc::clone(&answer), Arc::clone(&fetches));
-        let origin = Origin::with(move |_| {
+        let (fetches, pause_ms) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (shared, counter, pause) = (Arc::clone(&answer), Arc::clone(&fetches), Arc::clone(&pause_ms));
+        let origin = Origin::at(address, move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(pause.load(Ordering::SeqCst)));
             shared.lock().expect("the answer").clone()
         });
         let idp = Self {
             address: origin.address,
             answer,
             fetches,
-            _origin: origin,
+            pause_ms,
+            origin,
         };
         idp.serve(keys);
         idp
+    }
+
+    /// Refuses connections from now on.
+    pub fn stop(&self) {
+        self.origin.stop();
+    }
+
+    /// Takes this long before each answer from now on.
+    pub fn pause(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).expect("a short pause");
+        self.pause_ms.store(pause, Ordering::SeqCst);
     }
 
     /// Serves a set of these keys from now on.
@@ -182,10 +267,14 @@ impl Idp {
 
     /// The `identity` section of a configuration; `more` is added to the issuer.
     pub fn identity(&self, more: &str) -> String {
+        Self::identity_at(self.address, more)
+    }
+
+    /// The same for a provider that is not there yet.
+    pub fn identity_at(address: SocketAddr, more: &str) -> String {
         format!(
-            "identity:\n  issuers:\n    main: {{ issuer: \"{}\", jwks_url: \"http://{}/jwks.json\", algorithms: [RS256, ES256, EdDSA], audiences: [api]{more} }}\n",
+            "identity:\n  issuers:\n    main: {{ issuer: \"{}\", jwks_url: \"http://{address}/jwks.json\", algorithms: [RS256, ES256, EdDSA], audiences: [api]{more} }}\n",
             Self::ISSUER,
-            self.address
         )
     }
 

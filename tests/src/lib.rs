@@ -10,3 +10,4 @@ pub mod nginx;
 pub mod origin;
 pub mod ports;
 pub mod skip;
+pub mod tls;

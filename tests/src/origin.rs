@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A request that reached the origin.
@@ -34,6 +35,7 @@ pub struct Origin {
     /// Where it listens.
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Origin {
@@ -45,17 +47,34 @@ impl Origin {
 
     /// Answers every request with the bytes that `respond` makes. Empty bytes close the connection.
     pub fn with(respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), respond)
+    }
+
+    /// The same at a given address, such as one that was free when the gateway was told of it.
+    pub fn at(address: SocketAddr, respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("its address");
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (shared, respond) = (Arc::clone(&seen), Arc::new(respond));
+        let (seen, stopped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (shared, flag, respond) = (Arc::clone(&seen), Arc::clone(&stopped), Arc::new(respond));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if flag.load(Ordering::SeqCst) {
+                    return;
+                }
                 let (seen, respond) = (Arc::clone(&shared), Arc::clone(&respond));
                 std::thread::spawn(move || serve(stream, &seen, &*respond));
             }
         });
-        Self { address, seen }
+        Self { address, seen, stopped }
+    }
+
+    /// Refuses connections from now on. Those that are open stay.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // The listener looks at the flag when somebody comes, and is gone when nobody can come any more.
+        while TcpStream::connect(self.address).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     /// What reached it so far.
@@ -70,10 +89,17 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, respond: &dyn Fn(&Seen)
     while let Some(request) = read_request(&mut stream, &mut buffer) {
         seen.lock().expect("the list").push(request.clone());
         let answer = respond(&request);
-        if answer.is_empty() || stream.write_all(&answer).is_err() {
+        if answer.is_empty() || stream.write_all(&answer).is_err() || says_close(&answer) {
             return;
         }
     }
+}
+
+/// Whether an answer's header ends the connection.
+fn says_close(answer: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(answer.get(..1024).unwrap_or(answer)).to_ascii_lowercase();
+    let head = head.split("\r\n\r\n").next().unwrap_or_default();
+    head.lines().any(|line| line == "connection: close")
 }
 
 fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {

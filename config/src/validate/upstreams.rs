@@ -37,6 +37,7 @@ fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
     check.timeout(timeouts, "read", upstream.timeouts.read);
     check.timeout(timeouts, "write", upstream.timeouts.write);
     check.timeout(timeouts, "idle", upstream.timeouts.idle);
+    check.timeout(timeouts, "tunnel", upstream.timeouts.tunnel);
     retry(check, node, upstream);
     let pool = check.at(node, "pool");
     check.within(pool, "h2_streams", upstream.pool.h2_streams, 1..=10_000);

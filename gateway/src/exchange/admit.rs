@@ -26,12 +26,20 @@ impl Exchange {
     /// Takes the request in. `true`: it was answered.
     pub async fn receive(&mut self, session: &mut Session) -> Result<bool> {
         let answer = match self.admit(session).await {
-            Ok(None) => return Ok(false),
+            Ok(None) => return self.invite_body(session).await,
             Ok(Some(answer)) => answer,
             Err(denial) => self.refusal(session, denial)?,
         };
         self.answer(session, answer).await?;
         Ok(true)
+    }
+
+    /// Asks a client that waits for it (RFC 9110, 10.1.1) to send the body: nothing stands against the request any more.
+    async fn invite_body(&self, session: &mut Session) -> Result<bool> {
+        if session.as_http1().is_some() && expects_to_continue(session) {
+            session.as_mut().write_continue_response().await?;
+        }
+        Ok(false)
     }
 
     /// Decides whether the request goes upstream (`None`) or is answered by us.
@@ -243,6 +251,15 @@ impl Exchange {
                 .get(header::UPGRADE)
                 .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
     }
+}
+
+fn expects_to_continue(session: &Session) -> bool {
+    let request = session.req_header();
+    request.version >= http::Version::HTTP_11
+        && request
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Something that validation made impossible.

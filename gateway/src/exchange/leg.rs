@@ -145,7 +145,7 @@ impl Exchange {
             request.insert_header(http::header::HOST, host)?;
         }
         if session.as_http1().is_some() && session.req_header().headers.contains_key(http::header::EXPECT) {
-            // Pingora has told the client to go on; the upstream has nothing left to agree to.
+            // We have told the client to go on; the upstream has nothing left to agree to.
             request.remove_header(&http::header::EXPECT);
         }
         self.leg.sent = true;

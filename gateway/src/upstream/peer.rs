@@ -31,6 +31,7 @@ pub enum PeerUse {
 pub(super) struct PeerTemplate {
     peer: HttpPeer,
     protocol: UpstreamProtocol,
+    tunnel: Duration,
 }
 
 impl PeerTemplate {
@@ -66,14 +67,18 @@ impl PeerTemplate {
         Self {
             peer,
             protocol: written.protocol,
+            tunnel: written.timeouts.tunnel.get(),
         }
     }
 
     pub(super) fn peer(&self, address: SocketAddr, purpose: PeerUse) -> Box<HttpPeer> {
         let mut peer = Box::new(self.peer.clone());
         peer._address = pingora_core::protocols::l4::socket::SocketAddr::Inet(address);
-        if purpose == PeerUse::Upgrade && self.protocol == UpstreamProtocol::Auto {
-            peer.options.alpn = ALPN::H1;
+        if purpose == PeerUse::Upgrade {
+            peer.options.read_timeout = Some(self.tunnel);
+            if self.protocol == UpstreamProtocol::Auto {
+                peer.options.alpn = ALPN::H1;
+            }
         }
         peer
     }
