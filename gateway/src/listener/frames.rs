@@ -258,10 +258,10 @@ mod tests {
         let data = frame(DATA, 0, 16_384);
         watch.arrived(&data[..5000], at(1)).unwrap();
         assert_eq!(watch.wait(at(1)), Some(at(21)));
-        watch.arrived(&data[5000..10_000], at(15)).unwrap();
+        watch.arrived(&data[5000..10_200], at(15)).unwrap();
         watch.wait(at(15));
-        assert_eq!(watch.check(at(21)), Ok(()), "10,000 bytes in twenty seconds of waiting");
-        watch.arrived(&data[10_000..], at(30)).unwrap();
+        assert_eq!(watch.check(at(21)), Ok(()), "5,200 bytes in twenty seconds of waiting");
+        watch.arrived(&data[10_200..], at(30)).unwrap();
         assert_eq!(watch.wait(at(30)), None);
         watch.arrived(&data[..10], at(31)).unwrap();
         watch.wait(at(31));

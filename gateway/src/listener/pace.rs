@@ -57,6 +57,10 @@ impl Pace {
 
     /// Nothing can be moved at `now`. Gives the time at which [`Self::check`] should be asked.
     pub(super) fn wait(&mut self, now: Instant) -> Instant {
+        if self.waiting.is_none() && self.waited.is_zero() {
+            // What moved before anybody waited says nothing about who is waited for.
+            self.bytes = 0;
+        }
         let waiting = *self.waiting.get_or_insert(Waiting {
             since: now,
             counted_from: now,
@@ -174,6 +178,29 @@ mod tests {
         assert_eq!(pace.moved(1, at(start, 39)), Ok(()));
         assert_eq!(pace.wait(at(start, 39)), at(start, 40));
         assert_eq!(pace.check(at(start, 40)), Err(Slow::Rate));
+    }
+
+    #[test]
+    fn a_fast_start_buys_no_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(WINDOW, 256);
+        pace.moved_freely(10 << 20);
+        pace.wait(start);
+        assert_eq!(pace.moved(100, at(start, 10)), Ok(()));
+        pace.wait(at(start, 10));
+        assert_eq!(pace.check(at(start, 20)), Err(Slow::Rate));
+    }
+
+    #[test]
+    fn what_follows_a_pause_counts() {
+        let start = Instant::now();
+        let mut pace = Pace::new(WINDOW, 256);
+        for pause in 0..10 {
+            let now = at(start, pause * 15);
+            pace.wait(now);
+            assert_eq!(pace.moved(100, now + Duration::from_secs(15)), Ok(()));
+            pace.moved_freely(10_000);
+        }
     }
 
     #[test]

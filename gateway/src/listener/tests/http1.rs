@@ -162,7 +162,7 @@ async fn a_body_that_nobody_reads_is_not_slow() {
         .unwrap();
     // The piece is asked for, nobody looks, and then it comes.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    stream.write_all(&[b'x'; 300_000]).await.unwrap();
+    stream.write_all(&vec![b'x'; 300_000]).await.unwrap();
     let answer = read_answer(&mut stream).await;
     assert!(answer.ends_with("300000"), "{answer}");
 }
