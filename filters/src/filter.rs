@@ -76,6 +76,7 @@ impl Phases {
     }
 
     /// The first of them, in the order in which they run.
+    #[must_use]
     pub const fn first(self) -> Self {
         Self(self.0 & self.0.wrapping_neg())
     }

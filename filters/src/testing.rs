@@ -27,6 +27,11 @@ pub const START: Now = Now {
     unix_ms: 1_767_225_600_000,
 };
 
+/// So many parameters of a query that mean nothing, each with a `&` behind it.
+pub fn filler(parameters: usize) -> String {
+    (0..parameters).fold(String::new(), |query, number| query + &format!("filler{number}=1&"))
+}
+
 /// Some time after a moment.
 pub fn after(now: Now, milliseconds: u64) -> Now {
     Now {

@@ -223,6 +223,18 @@ fn all_links_share_the_counters_and_agree_on_their_room() {
 }
 
 #[test]
+fn the_room_for_counters_is_bounded() {
+    let policies = bundle(&[policy("p", "", &[rule("r", "query:k", 0.001, 1.0, "")])], "");
+    for (room, passing) in [(10, 10 + 1), (50, 50 + 1), (64, 60)] {
+        let bench = Bench::new(&format!("filters: [{{ policy: {{ max_keys: {room} }} }}]"));
+        let passed = (0..60)
+            .filter(|number| send(&bench, &policies, &format!("/?k={number}")).status == 200)
+            .count();
+        assert_eq!(passed, passing, "{room} keys, and one counter for all others");
+    }
+}
+
+#[test]
 fn a_policy_link_without_a_policy_in_the_configuration_is_an_error() {
     use portcullis_config::{decode::decode, diagnostic::Diagnostics, document::Document, site::Link, span::SourceMap};
     let mut sources = SourceMap::default();

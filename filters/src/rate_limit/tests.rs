@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::buckets::BucketTable;
 use crate::limit_stats::LimitStats;
-use crate::testing::{Bench, ENTROPY, RequestBuilder, START, after, try_bench};
+use crate::testing::{Bench, ENTROPY, RequestBuilder, START, after, filler, try_bench};
 use crate::zones::Zones;
 
 fn limit(keys: &str) -> String {
@@ -162,7 +162,7 @@ fn a_claim_that_is_a_list_is_an_error_of_the_link() {
 #[test]
 fn too_many_parameters_do_not_evade_the_limit() {
     let bench = Bench::new(&limit("key: query:k, rate: 1/h, on_missing: skip"));
-    let many: String = (0..100).map(|number| format!("p{number}=1&")).collect();
+    let many = filler(100);
     let answered = bench.send(&RequestBuilder::get(&format!("/?{many}k=v")));
     assert_eq!(
         (answered.status.as_u16(), answered.reason.unwrap().0),
@@ -271,4 +271,23 @@ fn clients_that_were_refused_together_do_not_come_back_together() {
         seconds("192.0.2.1"),
         "the same client is told the same"
     );
+}
+
+#[test]
+fn cost_and_status_are_heeded() {
+    for (keys, passed, status) in [
+        ("", 6, 429),
+        (", cost: 2", 3, 429),
+        (", cost: 1.5, status: 503", 4, 503),
+    ] {
+        let bench = Bench::new(&limit(&format!("key: ip:address, rate: 1/h, burst: 6{keys}")));
+        let request = RequestBuilder::get("/");
+        let statuses: Vec<u16> = (0..8).map(|_| bench.send(&request).status.as_u16()).collect();
+        assert_eq!(
+            statuses.iter().filter(|status| **status == 200).count(),
+            passed,
+            "{keys}"
+        );
+        assert_eq!(statuses.last(), Some(&status), "{keys}");
+    }
 }

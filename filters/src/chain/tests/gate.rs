@@ -4,7 +4,7 @@ use portcullis_bundles::switches::Switches;
 
 use super::{bench, send, stats};
 use crate::record::Action;
-use crate::testing::{Bench, RequestBuilder, START, after};
+use crate::testing::{Bench, RequestBuilder, START, after, filler};
 
 fn bundle(switches: &str) -> RequestBuilder {
     let yaml = format!("bundle_version: 1\npolicies: []\n{switches}");
@@ -94,7 +94,7 @@ fn switches_on_claims_come_right_after_the_identity() {
 
 #[test]
 fn a_key_that_is_neither_a_value_nor_none_is_an_error_and_not_a_way_around() {
-    let many: String = (0..100).map(|number| format!("p{number}=1&")).collect();
+    let many = filler(100);
     let query = bundle("kill_switches: [{ scope_key: query:k, scope_value: v }]");
     let bench = bench("filters: [{ probe: { act: identify_oddly } }]");
     let (switches, policies) = (

@@ -151,7 +151,7 @@ fn costs_that_are_no_usable_numbers_are_the_default() {
         ("1e-9", "9"),
     ] {
         assert_eq!(
-            left(Some(cost), &format!("good {cost}").replace(" ", "")),
+            left(Some(cost), &format!("good {cost}").replace(' ', "")),
             expected,
             "{cost}"
         );
