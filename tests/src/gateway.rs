@@ -112,18 +112,21 @@ impl Builder {
     }
 
     /// Puts a file into its folder.
+    #[must_use]
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.dir.path().join(name), content).expect("a file of the test");
         self
     }
 
     /// Adds an argument to `portcullis run`.
+    #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
     /// Sets an environment variable.
+    #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self

@@ -1,5 +1,6 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is given, and reads answers with as little belief as possible.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -181,7 +182,7 @@ impl<S: Read + Write> Connection<S> {
     }
 
     fn fill(&mut self) -> bool {
-        let mut chunk = [0; 65536];
+        let mut chunk = [0; 16384];
         match self.stream.read(&mut chunk) {
             Ok(0) | Err(_) => false,
             Ok(count) => {
@@ -246,10 +247,10 @@ pub fn request(
 ) -> Answer {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(text, "{name}: {value}\r\n");
     }
     if !body.is_empty() {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let _ = write!(text, "Content-Length: {}\r\n", body.len());
     }
     text.push_str("\r\n");
     let mut bytes = text.into_bytes();

@@ -1,7 +1,7 @@
 //! An identity provider: serves a key set that the test can change, counts who asks, and signs tokens.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -116,11 +116,11 @@ impl Key {
         let spki = der(0x30, &[&algorithm[..], &bits].concat());
         let modulus = PublicKeyComponents::<Vec<u8>>::from(pair.public()).n;
         vec![
-            ("PEM", pem("PUBLIC KEY", &spki)),
-            ("PEM of PKCS #1", pem("RSA PUBLIC KEY", &pkcs1)),
+            ("PEM", pem("PUBLIC KEY", &spki).into_bytes()),
+            ("PEM of PKCS #1", pem("RSA PUBLIC KEY", &pkcs1).into_bytes()),
             (
                 "PEM without line feed",
-                pem("PUBLIC KEY", &spki).trim_ascii_end().to_vec(),
+                pem("PUBLIC KEY", &spki).trim_end().as_bytes().to_vec(),
             ),
             ("DER", spki),
             ("DER of PKCS #1", pkcs1),
@@ -171,15 +171,14 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(64) {
         out.push_str(&String::from_utf8_lossy(line));
         out.push('\n');
     }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out.into_bytes()
+    out + &format!("-----END {label}-----\n")
 }
 
 /// Base64url without padding.
@@ -203,7 +202,7 @@ pub struct Idp {
     pub address: SocketAddr,
     answer: Arc<Mutex<Vec<u8>>>,
     fetches: Arc<AtomicU64>,
-    pause_ms: Arc<AtomicU64>,
+    held: Arc<AtomicBool>,
     origin: Origin,
 }
 
@@ -219,18 +218,20 @@ impl Idp {
     /// Serves a set of these keys at a given address.
     pub fn start_at(address: SocketAddr, keys: &[&Key]) -> Self {
         let answer = Arc::new(Mutex::new(Vec::new()));
-        let (fetches, pause_ms) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let (shared, counter, pause) = (Arc::clone(&answer), Arc::clone(&fetches), Arc::clone(&pause_ms));
+        let (fetches, held) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (shared, counter, holds) = (Arc::clone(&answer), Arc::clone(&fetches), Arc::clone(&held));
         let origin = Origin::at(address, move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(pause.load(Ordering::SeqCst)));
+            while holds.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             shared.lock().expect("the answer").clone()
         });
         let idp = Self {
             address: origin.address,
             answer,
             fetches,
-            pause_ms,
+            held,
             origin,
         };
         idp.serve(keys);
@@ -242,10 +243,9 @@ impl Idp {
         self.origin.stop();
     }
 
-    /// Takes this long before each answer from now on.
-    pub fn pause(&self, pause: Duration) {
-        let pause = u64::try_from(pause.as_millis()).expect("a short pause");
-        self.pause_ms.store(pause, Ordering::SeqCst);
+    /// Counts who asks and lets them wait for their answer, until it is told otherwise.
+    pub fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::SeqCst);
     }
 
     /// Serves a set of these keys from now on.
