@@ -1,0 +1,47 @@
+//! What must hold for any input, one module a fuzz target: each has `check`, which panics when something does not hold, and
+//! `seeds`, the inputs to begin with. Not the fuzzer: that is libFuzzer, and `fuzz_targets/` hands its inputs over.
+//!
+//! The checks are plain functions so that `cargo test` runs them over the seeds, on any toolchain.
+
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod config;
+pub mod jwt;
+pub mod path;
+mod path_model;
+pub mod seeds;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fuzzers find little from seeds that are not found themselves, and a crash is no fuzzer's finding if a seed has it.
+    fn holds(least: usize, seeds: &[seeds::Seed], check: fn(&[u8])) {
+        assert!(seeds.len() >= least, "only {} seeds", seeds.len());
+        for seed in seeds {
+            println!("{}", seed.name);
+            check(&seed.bytes);
+        }
+    }
+
+    #[test]
+    fn bundle() {
+        holds(60, &bundle::seeds(), bundle::check);
+    }
+
+    #[test]
+    fn config() {
+        holds(100, &config::seeds(), config::check);
+    }
+
+    #[test]
+    fn jwt() {
+        holds(20, &jwt::seeds(), jwt::check);
+    }
+
+    #[test]
+    fn path() {
+        holds(20, &path::seeds(), path::check);
+    }
+}
