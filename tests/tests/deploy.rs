@@ -1,6 +1,8 @@
 //! What `deploy/` hands to operators is right: the configuration in the Kubernetes manifest is accepted with the files that
 //! its comments say how to make, and the times in it fit each other. Whether Kubernetes accepts the manifest is not shown.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
