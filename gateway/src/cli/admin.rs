@@ -48,8 +48,14 @@ impl Reload {
         let answer = self.admin.ask(Method::POST, "/-/reload", None)?;
         if answer.status == StatusCode::UNPROCESSABLE_ENTITY {
             let problem: serde_json::Value = answer.json()?;
-            tell_line("refused; what was in force still is");
-            tell_line(serde_json::to_string_pretty(&problem)?);
+            let part = |name: &str| {
+                problem
+                    .get(name)
+                    .and_then(serde_json::Value::as_str)
+                    .unwrap_or("unknown")
+            };
+            tell_line(format_args!("refused: {}: {}", part("reason"), part("detail")));
+            tell_line("what was in force still is");
             return Ok(ExitCode::FAILURE);
         }
         let reloaded: Reloaded = answer.success()?.json()?;

@@ -1,4 +1,4 @@
-//! How the command line talks to a running gateway: JSON over the admin listener.
+//! How the command line talks to a running gateway: JSON over the admin listener. And plain requests, for the demo.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -76,9 +76,6 @@ impl Admin {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Answer> {
-        let stream = TcpStream::connect(self.address).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
         let body = body.map(ToString::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
@@ -86,15 +83,23 @@ impl Admin {
             .header(header::HOST, self.address.to_string())
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await;
-        connection.abort();
-        let body = body
-            .map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?
-            .to_bytes();
-        Ok(Answer {
-            status: parts.status,
-            body,
-        })
+        send(self.address, request).await
     }
+}
+
+/// Sends a request in plaintext on a connection of its own.
+pub(crate) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    connection.abort();
+    let body = body
+        .map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?
+        .to_bytes();
+    Ok(Answer {
+        status: parts.status,
+        body,
+    })
 }

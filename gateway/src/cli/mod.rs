@@ -1,10 +1,10 @@
 //! The command line: what can be said to `portcullis`, and who does it.
 
 mod admin;
-mod bundle;
+pub(crate) mod bundle;
 mod check;
-mod client;
-mod format;
+pub(crate) mod client;
+pub(crate) mod format;
 mod kill;
 mod output;
 
@@ -62,6 +62,7 @@ enum Command {
     #[command(subcommand)]
     Kill(kill::Kill),
     /// Show Portcullis at work on this machine: no file, no network needed.
+    #[command(after_help = crate::demo::EXAMPLES)]
     Demo(crate::demo::Demo),
     /// Print a completion script for a shell.
     Completions(output::Completions),
