@@ -54,3 +54,15 @@ fn quoted(name: &str) -> String {
     text.push('"');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn names_are_structured_strings() {
+        assert_eq!(quoted("api v1"), "\"api v1\"");
+        assert_eq!(quoted("a\"b\\c"), "\"a\\\"b\\\\c\"");
+        assert_eq!(quoted("\u{e4}\n"), "\"%C3%A4%0A\"");
+    }
+}

@@ -1,4 +1,4 @@
-//! A link of a chain: a filter in its place, and [`Link::settle`], the only place that knows shadow, posture, stats and
+//! A link of a chain: a filter in its place, and `Link::settle`, the only place that knows shadow, posture, stats and
 //! decisions. Which link runs when is [`crate::chain`]'s.
 
 mod erased;

@@ -50,6 +50,17 @@ impl Chain {
                 found.push(twice(document, spec, name));
                 continue;
             }
+            if !is_name(name) {
+                let message = format!("`{name}` cannot name a link");
+                let help = "a name has 1 to 64 letters, digits, `_`, `.` and `-`";
+                let place = document.get(spec.settings, "name").unwrap_or(spec.settings);
+                found.push(
+                    Diagnostic::new(codes::INVALID_VALUE, message)
+                        .on(document, place)
+                        .help(help),
+                );
+                continue;
+            }
             match registry::find(filters, document, spec) {
                 Ok(filter) => chain.add(
                     filter,
@@ -87,6 +98,12 @@ impl Chain {
         chain.mandatory = Receipt(u64::MAX);
         chain
     }
+}
+
+/// Names are labels of metrics and parts of zones' names, in which a blank ends the scope.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn twice(document: &Document, spec: &site::Link, name: &str) -> Diagnostic {

@@ -35,6 +35,17 @@ fn names_are_unique_within_site_and_route() {
 }
 
 #[test]
+fn names_are_plain() {
+    for name in ["''", "'a b'", "ä", &"x".repeat(65)] {
+        let error = wrong(&format!("filters: [{{ probe: {{ name: {name} }} }}]"));
+        assert!(
+            error.contains("invalid-value") && error.contains("cannot name a link"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_chain_has_at_most_63_links() {
     let links = |count: usize| {
         let links: Vec<_> = (0..count)
