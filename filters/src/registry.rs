@@ -6,6 +6,7 @@ use portcullis_config::document::Document;
 use portcullis_config::site;
 use schemars::Schema;
 
+use crate::attributes::UNSUPPORTED_KEY;
 use crate::cors::Cors;
 use crate::filter::{Filter, Phases};
 use crate::headers::Headers;
@@ -28,6 +29,15 @@ pub const FILTERS: &[FilterDef] = &[
 
 /// The code of the diagnostic for a filter that does not exist.
 pub const UNKNOWN_FILTER: &str = "unknown-filter";
+
+/// The codes of diagnostics that filters add to those of `portcullis_config::codes`, each with a sentence that explains it.
+pub const CODES: &[(&str, &str)] = &[
+    (UNKNOWN_FILTER, "A link of a chain names a filter that does not exist."),
+    (
+        UNSUPPORTED_KEY,
+        "A limit counts by a key that can have no value in this version, so it would never apply.",
+    ),
+];
 
 /// A filter as the chain meets it before it is built.
 #[derive(Clone, Copy)]
