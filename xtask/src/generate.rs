@@ -1,12 +1,14 @@
 //! Files that are made from code, so that they cannot say anything else. This module writes and compares them; what stands in
 //! them is decided where the code is.
 
+mod reference;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use portcullis_config::schema;
-use portcullis_filters::registry::{FILTERS, UNKNOWN_FILTER};
+use portcullis_filters::registry::{self, FILTERS};
 
 use crate::tree::{Finding, Tree};
 
@@ -16,8 +18,8 @@ struct Generated {
     text: String,
 }
 
-/// Every generated file.
-fn all() -> Result<Vec<Generated>> {
+/// Every generated file. Of the configuration's page only the tables are.
+fn all(tree: &Tree) -> Result<Vec<Generated>> {
     let filters: Vec<_> = FILTERS.iter().map(|filter| (filter.kind, filter.schema())).collect();
     let schema = serde_json::to_string_pretty(&schema::schema(&filters))?;
     Ok(vec![
@@ -29,6 +31,10 @@ fn all() -> Result<Vec<Generated>> {
             path: "docs/errors.md",
             text: errors(&codes()),
         },
+        Generated {
+            path: reference::PAGE,
+            text: reference::fill(&tree.read(reference::PAGE)?, &schema::schema(&[]))?,
+        },
     ])
 }
 
@@ -36,7 +42,7 @@ fn all() -> Result<Vec<Generated>> {
 fn errors(codes: &[(&str, &str)]) -> String {
     let mut page = String::from(
         "# Diagnostics\n\n\
-         <!-- Made by `cargo xtask generate`; the texts stand in config/src/codes.rs. -->\n\n\
+         <!-- Made by `cargo xtask generate`; the texts stand in config/src/codes.rs and filters/src/registry.rs. -->\n\n\
          What `portcullis check` and a refused reload can say, by the code that stands in brackets behind the message and under \
          `code` in the JSON form. A code is never renamed and never changes its meaning.\n\n\
          | code | meaning |\n|---|---|\n",
@@ -48,13 +54,12 @@ fn errors(codes: &[(&str, &str)]) -> String {
     page
 }
 
-/// The codes of the configuration's language, and what only the crate of the filters can find.
+/// The codes of the configuration's language, then those that filters add.
 fn codes() -> Vec<(&'static str, &'static str)> {
-    let unknown = (UNKNOWN_FILTER, "A link of a chain names a filter that does not exist.");
     portcullis_config::codes::CODES
         .iter()
+        .chain(registry::CODES)
         .copied()
-        .chain([unknown])
         .collect()
 }
 
@@ -70,7 +75,7 @@ pub(crate) fn keys() -> BTreeSet<String> {
 /// Writes the files that differ and gives their paths.
 pub(crate) fn write(tree: &Tree) -> Result<Vec<&'static str>> {
     let mut written = Vec::new();
-    for file in all()? {
+    for file in all(tree)? {
         if differs(tree, &file) {
             let path = tree.root().join(file.path);
             if let Some(folder) = path.parent() {
@@ -85,7 +90,7 @@ pub(crate) fn write(tree: &Tree) -> Result<Vec<&'static str>> {
 
 /// Reports the files that differ.
 pub(crate) fn check(tree: &Tree) -> Result<Vec<Finding>> {
-    let drifted = all()?.into_iter().filter(|file| differs(tree, file));
+    let drifted = all(tree)?.into_iter().filter(|file| differs(tree, file));
     Ok(drifted
         .map(|file| Finding::file(file.path, "differs from the code: run `cargo xtask generate`"))
         .collect())
