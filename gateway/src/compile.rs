@@ -1,6 +1,7 @@
 //! From a loaded configuration to a [`Gateway`]: chains, routes, upstreams. Touches nothing outside but the certificate
 //! files of upstreams, and nothing that is in use: a failure here changes nothing.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,8 +15,6 @@ use portcullis_config::load::Loaded;
 use portcullis_config::policy::Expired;
 use portcullis_config::site::{self, Site};
 use portcullis_filters::chain::Chain;
-use portcullis_filters::filter::Filter;
-use portcullis_filters::policy::PolicyFilter;
 use portcullis_filters::zones::{BuildEnv, Zones, ZonesBuilder};
 
 use crate::client::TrustedProxies;
@@ -101,11 +100,11 @@ fn at_path(diagnostic: Diagnostic, document: &Document, path: &str) -> Diagnosti
 
 /// The configuration as it was written, each file behind a comment with its name.
 fn source(loaded: &Loaded) -> String {
-    loaded
-        .sources
-        .iter()
-        .map(|(name, text)| format!("# {name}\n{text}\n"))
-        .collect()
+    let mut all = String::new();
+    for (name, text) in loaded.sources.iter() {
+        let _ = write!(all, "# {name}\n{text}\n");
+    }
+    all
 }
 
 /// Compiles the routes of one site.
@@ -122,16 +121,19 @@ struct SiteCompiler<'a> {
 impl SiteCompiler<'_> {
     fn routes(&mut self, routes: &mut Vec<Route>, out: &mut Diagnostics) {
         let hosts: Arc<[_]> = self.site.hosts.as_slice().into();
-        let host = self.site.hosts.first().map(ToString::to_string).unwrap_or_default();
+        let site = self.name();
+        // What state hangs on; no route can be called like this.
+        let scope = format!("site {site}");
         for (place, route) in self.site.routes.iter().enumerate() {
             let name: Arc<str> = route
                 .name
                 .clone()
-                .unwrap_or_else(|| format!("{host} {}", describe(&route.matches)))
+                .unwrap_or_else(|| format!("{site} {}", describe(&route.matches)))
                 .into();
             let specs: Vec<site::Link> = self.site.filters.iter().chain(&route.filters).cloned().collect();
-            self.check_policy_links(&specs, out);
-            let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name);
+            let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name)
+                .with_site(&scope, self.site.filters.len())
+                .with_policy(self.config.policy.is_some());
             let chain = Chain::build(&specs, self.document, &mut env, out);
             let action = self.action(route, place, out);
             let (Some(chain), Some(action)) = (chain, action) else {
@@ -155,20 +157,12 @@ impl SiteCompiler<'_> {
         }
     }
 
-    /// A `policy` filter without a bundle to enforce would refuse every request.
-    fn check_policy_links(&self, specs: &[site::Link], out: &mut Diagnostics) {
-        if self.config.policy.is_some() {
-            return;
-        }
-        for link in specs.iter().filter(|link| link.kind == <PolicyFilter as Filter>::KIND) {
-            let message = "the filter `policy` enforces the policy bundle, and the configuration has no `policy`";
-            let help =
-                "add `policy:` with the bundle's source, the keys to trust and a state folder, or remove the filter";
-            out.push(
-                Diagnostic::new(codes::CONFLICTING_KEYS, message)
-                    .on_key(self.document, link.settings)
-                    .help(help),
-            );
+    /// The site in a few words: its first host, and its listeners where it names them.
+    fn name(&self) -> String {
+        let host = self.site.hosts.first().map(ToString::to_string).unwrap_or_default();
+        match &self.site.listeners {
+            Some(listeners) => format!("{host}@{}", listeners.join(",")),
+            None => host,
         }
     }
 
@@ -212,7 +206,7 @@ fn describe(matches: &site::Match) -> String {
         text.push_str(&method.0);
     }
     for (name, value) in &matches.headers {
-        text.push_str(&format!(" {}={value}", name.0));
+        let _ = write!(text, " {}={value}", name.0);
     }
     text
 }

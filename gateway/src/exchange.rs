@@ -20,7 +20,7 @@ use portcullis_filters::request::Head;
 use portcullis_filters::verdict::Denial;
 
 use crate::intake::Target;
-use crate::listener::Connection;
+use crate::listener::{BodyWatch, Connection};
 use crate::live::Live;
 use crate::request_id::RequestId;
 use crate::route::RouteId;
@@ -67,6 +67,8 @@ pub struct Exchange {
     pub request_bytes: u64,
     /// Bytes of the answer's body so far.
     pub response_bytes: u64,
+    /// Times the body of an HTTP/2 request.
+    body_watch: Option<BodyWatch>,
     /// Its span, where traces are configured.
     pub span: Option<RequestSpan>,
 }
@@ -93,6 +95,7 @@ impl Exchange {
             status: None,
             request_bytes: 0,
             response_bytes: 0,
+            body_watch: None,
             span: None,
         }
     }

@@ -1,7 +1,7 @@
 //! The running gateway: the snapshot that new requests take, the counters of what is going on, and (in the folder) the
 //! cold path that makes the next snapshot. Start is a reload from nothing.
 //!
-//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`kill`] keeps run-time switches, [`tasks`] watches and
+//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] keeps run-time switches, [`tasks`] watches and
 //! refreshes, [`control`] answers the admin listener, [`observers`] and [`metrics`] tell.
 
 pub mod bundle;
@@ -9,6 +9,7 @@ pub mod control;
 pub mod kill;
 pub mod load;
 pub mod metrics;
+pub mod note;
 pub mod observers;
 pub mod report;
 pub mod tasks;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_error::Result;
 use pingora_proxy::Session;
 use portcullis_filters::chain::Progress;
@@ -35,10 +36,14 @@ impl Exchange {
     }
 
     /// Asks a client that waits for it (RFC 9110, 10.1.1) to send the body: nothing stands against the request any more.
-    async fn invite_body(&self, session: &mut Session) -> Result<bool> {
+    async fn invite_body(&mut self, session: &mut Session) -> Result<bool> {
         if session.as_http1().is_some() && expects_to_continue(session) {
             session.as_mut().write_continue_response().await?;
         }
+        self.body_watch = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.watch_body(session));
         Ok(false)
     }
 
@@ -98,7 +103,7 @@ impl Exchange {
             .traces
             .begin(&request.headers, client.peer_is_trusted);
         self.client = Some(client);
-        let raw_header = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+        let raw_header = session.as_http1().map(HttpSession::get_headers_raw_bytes);
         self.target = Some(intake::read(request, raw_header.as_deref())?);
         Ok(())
     }
@@ -233,9 +238,10 @@ impl Exchange {
 
     /// The refusal as an answer, noted for the log.
     pub(super) fn refusal(&mut self, session: &Session, denial: Denial) -> Result<Answer> {
-        let answer = match super::is_grpc(session) {
-            true => Answer::grpc_refusal(&denial)?,
-            false => Answer::refusal(&denial, self.id.as_str())?,
+        let answer = if super::is_grpc(session) {
+            Answer::grpc_refusal(&denial)?
+        } else {
+            Answer::refusal(&denial, self.id.as_str())?
         };
         let in_doubt = denial.status == StatusCode::NOT_IMPLEMENTED || denial.reason.0 == "framing_ambiguous";
         self.denial = Some(denial);

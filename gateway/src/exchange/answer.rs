@@ -35,10 +35,8 @@ impl Exchange {
         }
         forward::edit_response(response, &self.facts.response_headers)?;
         response.insert_header(forward::X_REQUEST_ID, self.id.as_str())?;
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            if let Some(connection) = &self.connection {
-                connection.set_tunnel();
-            }
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(connection)) = (response.status, &self.connection) {
+            connection.set_tunnel();
         }
         self.answered(response.status);
         Ok(())
@@ -62,10 +60,10 @@ impl Exchange {
 
     /// A piece of the answer's body, on its way down.
     pub fn response_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
-        if let Some(state) = &mut self.chain {
-            if let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last) {
-                return Err(self.stopped(stop));
-            }
+        if let Some(state) = &mut self.chain
+            && let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last)
+        {
+            return Err(self.stopped(stop));
         }
         self.response_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         Ok(())

@@ -154,7 +154,13 @@ impl Exchange {
 
     /// A piece of the request's body, on its way up.
     pub fn request_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
-        self.request_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let received = chunk.as_ref().map_or(0, Bytes::len);
+        self.request_bytes += received as u64;
+        match &self.body_watch {
+            Some(_) if last => self.body_watch = None,
+            Some(watch) => watch.received(received),
+            None => {}
+        }
         if self.request_bytes > self.snapshot.gateway.config.limits.request_body_bytes.get() {
             return Err(self.fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
         }
@@ -165,6 +171,7 @@ impl Exchange {
         }
     }
 
+    #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxes.
     /// The chain ended the exchange after the request phase.
     pub(super) fn stopped(&mut self, stop: Stop) -> Box<Error> {
         let denial = match stop {
@@ -176,6 +183,7 @@ impl Exchange {
         error
     }
 
+    #[allow(clippy::unnecessary_box_returns)]
     /// A failure with a status and a reason; `fail_to_proxy` answers it.
     pub(super) fn fail(&mut self, status: StatusCode, reason: &'static str) -> Box<Error> {
         self.denial = Some(Denial::new(status, Reason(reason)));

@@ -23,6 +23,7 @@ impl Exchange {
         let mut fields = LogRecord::default();
         if let Some(state) = &mut self.chain {
             chain_of(&self.snapshot, self.route).on_log(state, &mut fields);
+            self.facts.decisions.extend(state.late_decisions().iter().cloned());
         }
         self.observe();
         let span = self.span.take();

@@ -22,7 +22,6 @@ use crate::identity::Identity;
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
 use crate::snapshot::{BundleState, Gateway, InForce, Snapshot};
 use crate::telemetry::access_log::Prepared;
-use crate::telemetry::metrics::Loads;
 use crate::telemetry::stamp::Stamp;
 
 /// What only the cold path touches.
@@ -39,8 +38,17 @@ struct NewConfig {
     listeners: PreparedListeners,
     /// Its access log, open.
     access_log: Prepared,
-    /// `Some` when its `policy` is another than before: what that opens.
-    policy: Option<Option<PolicySource>>,
+    policy: PolicyChange,
+}
+
+/// What a new configuration does to where the policy comes from.
+enum PolicyChange {
+    /// Nothing.
+    None,
+    /// It has no `policy` any more.
+    Gone,
+    /// It names another source, trust or state folder.
+    Another(Box<PolicySource>),
 }
 
 impl Live {
@@ -66,8 +74,7 @@ impl Live {
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch(Arc::clone(&observers.metrics))));
         let mut policy = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
-        let mut report = Report::new(Stamp::now());
-        let in_force = first_policy(policy.as_mut(), &gateway, &mut report);
+        let First { in_force, refused } = First::of(policy.as_mut(), &gateway);
         let live = Arc::new(Self {
             path: path.to_owned(),
             current: ArcSwap::from_pointee(Snapshot::new(Arc::new(gateway), Arc::new(in_force))),
@@ -84,12 +91,14 @@ impl Live {
             listeners: Arc::new(listeners),
             observers,
             identity: Identity::new(now),
-            report: std::sync::Mutex::new(report),
+            report: std::sync::Mutex::new(Report::new(Stamp::now())),
             cold: tokio::sync::Mutex::new(Cold { policy }),
         });
         live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
         live.observers.metrics.add_source(Arc::new(live.identity.clone()));
-        live.count_load(None, None);
+        let begun = live.snapshot();
+        live.note_config(&begun, None);
+        live.note_bundle(&begun, refused.as_ref());
         Ok(live)
     }
 
@@ -122,22 +131,35 @@ impl Live {
 
     /// Loads configuration and bundle anew. What is wrong is refused; what was in force stays.
     pub async fn load_again(&self) -> Result<Reloaded, Refused> {
+        self.load(true).await
+    }
+
+    /// Loads the bundle anew.
+    pub async fn load_bundle(&self) -> Result<Reloaded, Refused> {
+        self.load(false).await
+    }
+
+    async fn load(&self, with_config: bool) -> Result<Reloaded, Refused> {
         let mut cold = self.cold.lock().await;
         let before = self.snapshot();
-        let (config, config_refused) = match self.new_config(&before) {
-            Ok(config) => (config, None),
-            Err(refused) => (None, Some(refused)),
+        let config = with_config.then(|| self.new_config(&before)).transpose();
+        let (config, config_refused) = config.map_or_else(|refused| (None, Some(refused)), |config| (config, None));
+        let keeps_source = config
+            .as_ref()
+            .is_none_or(|config| matches!(config.policy, PolicyChange::None));
+        let bundle = match cold.policy.as_mut().filter(|_| keeps_source) {
+            Some(source) => source.look().await,
+            None => Ok(None),
         };
-        let (bundle, bundle_refused) = match cold.policy.as_mut() {
-            Some(source) if !config.as_ref().is_some_and(|config| config.policy.is_some()) => source.look().await,
-            _ => Ok(None),
-        }
-        .map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
+        let (bundle, bundle_refused) = bundle.map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
         let (config_refused, bundle_refused) = match self.settle(&mut cold, &before, config, bundle) {
             Ok(()) => (config_refused, bundle_refused),
             Err(late) => (config_refused.or(late.config), bundle_refused.or(late.bundle)),
         };
-        self.note(&before, config_refused.as_ref(), bundle_refused.as_ref());
+        if with_config {
+            self.note_config(&before, config_refused.as_ref());
+        }
+        self.note_bundle(&before, bundle_refused.as_ref());
         match (config_refused, bundle_refused) {
             (Some(refused), _) => Err(refused),
             (None, Some(refused)) => Err(Refused {
@@ -149,8 +171,8 @@ impl Live {
         }
     }
 
-    /// Reads and compiles the configuration. `None`: it is the one in force.
-    fn new_config(&self, before: &Snapshot) -> Result<Option<NewConfig>, Refused> {
+    /// Reads and compiles the configuration.
+    fn new_config(&self, before: &Snapshot) -> Result<NewConfig, Refused> {
         let loaded = load(&self.path).map_err(|failed| Refused {
             reason: "config_invalid",
             detail: failed.render_text(),
@@ -180,19 +202,21 @@ impl Live {
             .observers
             .prepare(&loaded.config)
             .map_err(|error| unusable(error.to_string()))?;
-        let policy = if before.gateway.config.policy == loaded.config.policy {
-            None
-        } else {
-            let opened = loaded.config.policy.as_ref().map(PolicySource::open).transpose();
-            Some(opened.map_err(|error| unusable(error.to_string()))?)
+        let policy = match &loaded.config.policy {
+            same if *same == before.gateway.config.policy => PolicyChange::None,
+            None => PolicyChange::Gone,
+            Some(written) => {
+                let source = PolicySource::open(written).map_err(|error| unusable(error.to_string()))?;
+                PolicyChange::Another(Box::new(source))
+            }
         };
-        Ok(Some(NewConfig {
+        Ok(NewConfig {
             loaded,
             gateway: Arc::new(gateway),
             listeners,
             access_log,
             policy,
-        }))
+        })
     }
 
     /// Puts into force what can be: both where they fit each other, else one of them, else none.
@@ -206,20 +230,12 @@ impl Live {
         let Some(mut config) = config else {
             let Some(bundle) = bundle else { return Ok(()) };
             fits(&before.gateway, &bundle.state()).map_err(|unmet| Late::bundle(&unmet))?;
-            return self.adopt_bundle(cold, &before.gateway, bundle);
+            return self.adopt_bundle(cold, &before.gateway, &bundle);
         };
-        if let Some(mut source) = config.policy.take() {
-            let mut report = self.report().clone();
-            let in_force = first_policy(source.as_mut(), &config.gateway, &mut report);
-            if let (BundleState::Missing(reason), Some(error)) = (&in_force.bundle, report.bundle_error()) {
-                return Err(Late::config(&format!(
-                    "its policy yields no bundle: {reason}: {}",
-                    error.detail
-                )));
-            }
-            cold.policy = source;
-            self.publish(config, in_force);
-            return Ok(());
+        match std::mem::replace(&mut config.policy, PolicyChange::None) {
+            PolicyChange::None => {}
+            PolicyChange::Gone => return self.adopt_source(cold, config, None),
+            PolicyChange::Another(source) => return self.adopt_source(cold, config, Some(*source)),
         }
         let state = bundle
             .as_ref()
@@ -233,29 +249,39 @@ impl Live {
                 return Err(Late::bundle(&together));
             }
             fits(&before.gateway, &state).map_err(|alone| Late::both(&together, &alone))?;
-            self.adopt_bundle(cold, &before.gateway, bundle)?;
+            self.adopt_bundle(cold, &before.gateway, &bundle)?;
             return Err(Late::config(&together));
         }
-        let gateway = Arc::clone(&config.gateway);
-        self.publish(config, InForce::clone(&before.policy));
-        match bundle {
-            Some(bundle) => self.adopt_bundle(cold, &gateway, bundle),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes a bundle the floor, durably, and puts it into force.
-    fn adopt_bundle(&self, cold: &mut Cold, gateway: &Arc<Gateway>, bundle: Bundle) -> Result<(), Late> {
-        let Some(source) = cold.policy.as_mut() else {
+        let Some(bundle) = bundle else {
+            self.publish(config, InForce::clone(&before.policy));
             return Ok(());
         };
-        source.commit(&bundle).map_err(|refused| Late {
+        // One swap for both: between them the new configuration might lack what the old bundle requires.
+        let in_force = commit(cold, &bundle).map_err(Late::stored)?;
+        self.publish(config, in_force);
+        Ok(())
+    }
+
+    /// Puts a configuration into force whose policy comes from elsewhere, or from nowhere any more.
+    fn adopt_source(&self, cold: &mut Cold, config: NewConfig, mut source: Option<PolicySource>) -> Result<(), Late> {
+        let First { in_force, refused } = First::of(source.as_mut(), &config.gateway);
+        if let (BundleState::Missing(reason), Some(refused)) = (&in_force.bundle, refused) {
+            let detail = format!("its policy yields no bundle: {reason}: {}", refused.detail);
+            return Err(Late::config(&detail));
+        }
+        cold.policy = source;
+        self.publish(config, in_force);
+        Ok(())
+    }
+
+    /// Puts a bundle into force.
+    fn adopt_bundle(&self, cold: &mut Cold, gateway: &Arc<Gateway>, bundle: &Bundle) -> Result<(), Late> {
+        let in_force = commit(cold, bundle).map_err(|refused| Late {
             config: None,
             bundle: Some(refused),
         })?;
-        let in_force = InForce::new(bundle.state(), source.switches.clone());
-        self.current
-            .store(Arc::new(Snapshot::new(Arc::clone(gateway), Arc::new(in_force))));
+        let snapshot = Snapshot::new(Arc::clone(gateway), Arc::new(in_force));
+        self.current.store(Arc::new(snapshot));
         Ok(())
     }
 
@@ -286,80 +312,6 @@ impl Live {
         let in_force = InForce::new(before.policy.bundle.clone(), runtime);
         self.current
             .store(Arc::new(Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))));
-    }
-
-    /// Notes how a load went, for operators.
-    fn note(&self, before: &Snapshot, config: Option<&Refused>, bundle: Option<&BundleRefused>) {
-        let after = self.snapshot();
-        let mut report = self.report();
-        match config {
-            Some(refused) => {
-                tracing::error!(
-                    reason = refused.reason,
-                    detail = refused.detail,
-                    "configuration refused; the one in force stays"
-                );
-                report.config_refused(refused.reason, &refused.detail);
-            }
-            None => report.config_loaded(before.gateway.digest != after.gateway.digest),
-        }
-        match bundle {
-            Some(refused) => {
-                tracing::error!(
-                    reason = refused.reason,
-                    detail = refused.detail,
-                    "bundle refused; the one in force stays"
-                );
-                report.bundle_refused(refused.reason, &refused.detail);
-            }
-            None => report.bundle_loaded(before.policy.bundle.digest() != after.policy.bundle.digest()),
-        }
-        report.needs_restart = self.needs_restart(&after);
-        drop(report);
-        if before.digest != after.digest {
-            tracing::info!(snapshot = &*after.digest, "in force");
-        }
-        self.count_load(
-            config.map(|refused| refused.reason),
-            bundle.map(|refused| refused.reason),
-        );
-    }
-
-    fn count_load(&self, config: Option<&'static str>, bundle: Option<&'static str>) {
-        let metrics = &self.observers.metrics;
-        let count = |loads: &Loads, refused: Option<&'static str>| match refused {
-            Some(reason) => loads.refused(reason),
-            None => loads.accepted(Stamp::now()),
-        };
-        count(&metrics.config_loads, config);
-        if self.snapshot().gateway.config.policy.is_some() {
-            count(&metrics.bundle_loads, bundle);
-        }
-    }
-
-    /// Settings of the configuration in force that only the start of a process reads.
-    fn needs_restart(&self, snapshot: &Snapshot) -> Vec<String> {
-        let (started, now) = (&self.startup, &snapshot.gateway.config);
-        let mut changed = Vec::new();
-        if started.admin != now.admin {
-            changed.push("admin".to_owned());
-        }
-        if started.runtime != now.runtime {
-            changed.push("runtime".to_owned());
-        }
-        changed
-    }
-
-    fn reloaded(&self, before: &Snapshot) -> Reloaded {
-        let after = self.snapshot();
-        let report = self.report();
-        Reloaded {
-            changed: before.digest != after.digest,
-            snapshot: after.digest.to_string(),
-            config: report.config(&after),
-            bundle: report.bundle(&after),
-            needs_restart: report.needs_restart.clone(),
-        }
     }
 }
 
@@ -393,6 +345,15 @@ impl Late {
         }
     }
 
+    /// The bundle could not be stored; the configuration that came with it was not tried alone.
+    fn stored(refused: BundleRefused) -> Self {
+        let detail = format!("the bundle that came with it could not be stored: {}", refused.detail);
+        Self {
+            config: Self::config(&detail).config,
+            bundle: Some(refused),
+        }
+    }
+
     fn both(config: &str, bundle: &str) -> Self {
         Self {
             config: Self::config(config).config,
@@ -418,36 +379,55 @@ fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), String> {
         .join("; "))
 }
 
-/// The policy that a source begins with: what stands there now, else the last good bundle, else none.
-fn first_policy(source: Option<&mut PolicySource>, gateway: &Gateway, report: &mut Report) -> InForce {
-    let Some(source) = source else {
-        return InForce::new(BundleState::Unconfigured, RuntimeSwitches::default());
+/// Makes a bundle the floor, durably. What then is in force.
+fn commit(cold: &mut Cold, bundle: &Bundle) -> Result<InForce, BundleRefused> {
+    let gone = || BundleRefused {
+        reason: "source_unreadable",
+        detail: "the policy has no source any more".to_owned(),
     };
-    let mut state = BundleState::Missing("no_bundle_loaded");
-    let mut found = Vec::new();
-    found.extend(source.last_good());
-    found.extend(source.look_at_file());
-    for candidate in found {
-        let taken = candidate.and_then(|bundle| {
-            fits(gateway, &bundle.state()).map_err(|detail| BundleRefused {
-                reason: "unmet_requirement",
-                detail,
-            })?;
-            source.commit(&bundle)?;
-            Ok(bundle.state())
-        });
-        match taken {
-            Ok(taken) => {
-                report.bundle_loaded(true);
-                state = taken;
-            }
-            Err(refused) => {
-                tracing::error!(reason = refused.reason, detail = refused.detail, "bundle refused");
-                report.bundle_refused(refused.reason, &refused.detail);
+    let source = cold.policy.as_mut().ok_or_else(gone)?;
+    source.commit(bundle)?;
+    Ok(InForce::new(bundle.state(), source.switches.clone()))
+}
+
+/// The policy that a source begins with: what stands there now, else the last good bundle, else none.
+struct First {
+    in_force: InForce,
+    /// The last bundle that was refused on the way, unless a later one was accepted.
+    refused: Option<BundleRefused>,
+}
+
+impl First {
+    fn of(source: Option<&mut PolicySource>, gateway: &Gateway) -> Self {
+        let mut bundle = BundleState::Unconfigured;
+        let Some(source) = source else {
+            let in_force = InForce::new(bundle, RuntimeSwitches::default());
+            return Self {
+                in_force,
+                refused: None,
+            };
+        };
+        bundle = BundleState::Missing("no_bundle_loaded");
+        let mut refused = None;
+        let candidates = [source.last_good(), source.look_at_file()];
+        for candidate in candidates.into_iter().flatten() {
+            match candidate.and_then(|candidate| take_first(source, gateway, &candidate)) {
+                Ok(taken) => (bundle, refused) = (taken, None),
+                Err(error) => refused = Some(error),
             }
         }
+        let in_force = InForce::new(bundle, source.switches.clone());
+        Self { in_force, refused }
     }
-    InForce::new(state, source.switches.clone())
+}
+
+fn take_first(source: &mut PolicySource, gateway: &Gateway, bundle: &Bundle) -> Result<BundleState, BundleRefused> {
+    fits(gateway, &bundle.state()).map_err(|detail| BundleRefused {
+        reason: "unmet_requirement",
+        detail,
+    })?;
+    source.commit(bundle)?;
+    Ok(bundle.state())
 }
 
 fn edge_policy(loaded: &Loaded) -> EdgePolicy {

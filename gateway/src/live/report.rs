@@ -56,11 +56,6 @@ impl Report {
         self.bundle_error = Some(error(reason, detail));
     }
 
-    /// The last bundle that was refused, unless one was accepted since.
-    pub fn bundle_error(&self) -> Option<&LastError> {
-        self.bundle_error.as_ref()
-    }
-
     /// The configuration in force.
     pub fn config(&self, snapshot: &Snapshot) -> ConfigState {
         ConfigState {

@@ -1,10 +1,11 @@
 //! What goes on beside the requests: the admin listener, watching files and SIGHUP, polling, and the tasks behind
 //! upstreams and key sets. None of it is on a worker's runtime.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::units::Duration as Interval;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -88,7 +89,7 @@ impl Live {
         let snapshot = self.snapshot();
         let config = &snapshot.gateway.config;
         let own = std::iter::once(self.path.as_path());
-        let files = snapshot.gateway.files.iter().map(|path| path.as_path());
+        let files = snapshot.gateway.files.iter().map(PathBuf::as_path);
         let bundle = config.policy.as_ref().and_then(|policy| policy.bundle.file.as_deref());
         let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
         let certificates = certificates.flat_map(|tls| &tls.certificates);
@@ -97,7 +98,7 @@ impl Live {
         let upstreams = upstreams
             .flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key])
             .flatten()
-            .map(|path| path.as_path());
+            .map(PathBuf::as_path);
         Fingerprint::of(own.chain(files).chain(bundle).chain(certificates).chain(upstreams))
     }
 
@@ -121,11 +122,11 @@ impl Live {
                 let bundle = snapshot.gateway.config.policy.as_ref().map(|policy| &policy.bundle);
                 bundle
                     .filter(|bundle| bundle.url.is_some())
-                    .map(|bundle| bundle.poll_interval.map_or(POLL, |interval| interval.get()))
+                    .map(|bundle| bundle.poll_interval.map_or(POLL, Interval::get))
             };
             // The first look is at once: the start only knows the last good bundle of the state folder.
             if let Some(wait) = wait {
-                let _ = self.load_again().await;
+                let _ = self.load_bundle().await;
                 tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
             } else {
                 tokio::time::sleep(LOOK).await;
