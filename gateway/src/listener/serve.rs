@@ -45,7 +45,8 @@ impl<P> HttpConnection<P> {
         let policy = connection.policy();
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
-        options.keepalive_request_limit = Some(policy.keepalive_requests);
+        // Pingora counts the requests after the first.
+        options.keepalive_request_limit = Some(policy.keepalive_requests.saturating_sub(1));
         options.h2_idle_timeout = Some(policy.keepalive_timeout);
         Self {
             proxy,
