@@ -19,8 +19,8 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The signals, for Pingora's main loop.
 pub struct Signals {
     live: Arc<Live>,
-    /// Where counters are left for the next process. `None`: no hand-over.
-    counters: Option<PathBuf>,
+    /// Where a new process takes the sockets over. `None`: no hand-over.
+    socket: Option<PathBuf>,
 }
 
 impl Signals {
@@ -28,7 +28,7 @@ impl Signals {
     pub fn new(live: Arc<Live>, upgrade_socket: Option<&Path>) -> Self {
         Self {
             live,
-            counters: upgrade_socket.map(counters_beside),
+            socket: upgrade_socket.map(Path::to_owned),
         }
     }
 
@@ -43,19 +43,36 @@ impl Signals {
         }
     }
 
-    /// Leaves the counters for the next process. `false`: there is no next process.
+    /// Leaves the counters for the next process. `false`: there is no next process, and this one goes on.
     fn hand_over(&self) -> bool {
-        let Some(path) = &self.counters else {
+        let Some(socket) = &self.socket else {
             tracing::error!("SIGQUIT: no hand-over, because runtime.upgrade_socket is not set; the process goes on");
             return false;
         };
+        if !is_waited_at(socket) {
+            tracing::error!(socket = %socket.display(), "SIGQUIT: nobody waits for the sockets; start `portcullis run --upgrade` first");
+            return false;
+        }
         self.live.hand_over();
-        match self.live.export_counters(path) {
-            Ok(count) => tracing::info!(count, "SIGQUIT: handing over; counters written"),
+        let path = counters_beside(socket);
+        match self.live.export_counters(&path) {
+            Ok(bytes) => tracing::info!(bytes, "SIGQUIT: handing over; counters written"),
             Err(error) => tracing::error!(%error, path = %path.display(), "SIGQUIT: handing over without counters"),
         }
         true
     }
+}
+
+/// Whether a process listens on this Unix socket. Connecting to find out would be taken for the hand-over itself.
+fn is_waited_at(socket: &Path) -> bool {
+    /// `__SO_ACCEPTCON` of linux/net.h.
+    const LISTENS: &str = "00010000";
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let path = socket.display().to_string();
+    sockets.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        fields.nth(3) == Some(LISTENS) && fields.nth(3) == Some(&path)
+    })
 }
 
 /// The file of counters beside the upgrade socket.

@@ -155,3 +155,15 @@ fn sigterm_drains() {
     load.finish();
     assert!(gateway.wait_for_exit(), "it leaves with success");
 }
+
+#[test]
+fn sigquit_without_a_successor_changes_nothing() {
+    let yaml = "runtime: { upgrade_socket: \"{dir}/upgrade.sock\" }\nsites:\n- hosts: [\"*\"]\n  routes:\n  - respond: { status: 200, body: here }\n";
+    let gateway = Gateway::start(yaml);
+    gateway.signal("QUIT");
+    wait("the complaint", || {
+        gateway.log().contains("nobody waits for the sockets")
+    });
+    assert_eq!(h1::get(gateway.public, "a", "/", &[]).text(), "here");
+    gateway.wait_for("/readyz", |status, _| status == 200);
+}

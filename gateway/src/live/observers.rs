@@ -82,8 +82,11 @@ impl Observers {
         }
     }
 
-    /// Writes out what is still waiting to be written.
+    /// Writes and sends what still waits. Not from within a tokio runtime.
     pub fn finish(&self) {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(self.traces.shutdown(PATIENCE));
+        }
         self.access_log.flush(PATIENCE);
         if let Some(log) = &self.log {
             log.flush(PATIENCE);
