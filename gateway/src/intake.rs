@@ -1,6 +1,8 @@
 //! The first look at a request: its target, host and framing, normalised once. What two readers could understand
 //! differently is refused here, before anything is routed.
 
+mod raw;
+
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
@@ -48,6 +50,9 @@ pub enum IntakeError {
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not known; only `chunked` is")]
     TransferCoding,
+    /// A line of the header that does not end in CR LF.
+    #[error("a line of the header ends in a bare line feed")]
+    Line,
     /// TRACE.
     #[error("the method is not served here")]
     Method,
@@ -65,13 +70,16 @@ impl IntakeError {
             Self::HostMismatch => "host_mismatch",
             Self::Framing => "framing_ambiguous",
             Self::TransferCoding => "transfer_coding_unknown",
+            Self::Line => "line_malformed",
             Self::Method => "method_not_served",
         }
     }
 
-    /// Whether what follows on the connection can still be told apart.
-    pub const fn framing_is_in_doubt(self) -> bool {
-        matches!(self, Self::Framing | Self::TransferCoding)
+    /// Whether a refusal for this reason leaves open where the request ends: the connection is closed then.
+    pub fn leaves_framing_in_doubt(reason: &str) -> bool {
+        [Self::Framing, Self::TransferCoding, Self::Line]
+            .into_iter()
+            .any(|error| error.reason() == reason)
     }
 }
 
@@ -88,6 +96,7 @@ impl From<IntakeError> for Denial {
 
 /// Reads the target of a request. `raw_header` is its header as it came in, for HTTP/1.
 pub fn read(request: &RequestHeader, raw_header: Option<&[u8]>) -> Result<Target, IntakeError> {
+    raw_header.map_or(Ok(()), raw::check)?;
     framing(request, raw_header)?;
     if request.method == Method::TRACE {
         return Err(IntakeError::Method);
@@ -147,6 +156,9 @@ fn authority(request: &RequestHeader, from_target: Option<&str>) -> Result<Strin
     };
     let from_target = from_target.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
     match (from_target, host) {
+        (_, Some("")) => Err(IntakeError::HostInvalid),
+        // A Host must be there even where the target has one (RFC 9112, 3.2).
+        (_, None) if request.version == Version::HTTP_11 => Err(IntakeError::HostMissing),
         (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => Err(IntakeError::HostMismatch),
         (Some(authority), _) | (None, Some(authority)) => Ok(authority.to_ascii_lowercase()),
         (None, None) if request.version <= Version::HTTP_10 => Ok(String::new()),

@@ -12,7 +12,7 @@ use portcullis_filters::verdict::{Denial, Reason, Stop};
 
 use super::{Exchange, chain_of, head};
 use crate::client;
-use crate::intake;
+use crate::intake::{self, IntakeError};
 use crate::listener::Connection;
 use crate::respond::Answer;
 use crate::route::{Found, RouteId};
@@ -243,7 +243,7 @@ impl Exchange {
         } else {
             Answer::refusal(&denial, self.id.as_str())?
         };
-        let in_doubt = denial.status == StatusCode::NOT_IMPLEMENTED || denial.reason.0 == "framing_ambiguous";
+        let in_doubt = IntakeError::leaves_framing_in_doubt(denial.reason.0);
         self.denial = Some(denial);
         Ok(answer.closing(in_doubt))
     }
