@@ -21,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use portcullis_filters::client::Now;
+use tokio::sync::watch;
 
 use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
@@ -45,6 +46,8 @@ pub struct Live {
     /// `portcullis.yaml`.
     path: PathBuf,
     current: ArcSwap<Snapshot>,
+    /// Told of every new snapshot.
+    published: watch::Sender<()>,
     in_flight: AtomicU64,
     served: AtomicU64,
     draining: AtomicBool,
@@ -52,7 +55,7 @@ pub struct Live {
     /// What only the start reads.
     startup: Startup,
     /// Whether another process takes over.
-    handed_over: AtomicBool,
+    handed_over: watch::Sender<bool>,
     edge: Arc<EdgeShared>,
     listeners: Arc<ListenerHandles>,
     observers: Observers,
@@ -131,12 +134,20 @@ impl Live {
     /// Another process takes over: it wants the admin address now.
     pub fn hand_over(&self) {
         self.begin_draining();
-        self.handed_over.store(true, Ordering::Relaxed);
+        self.handed_over.send_replace(true);
     }
 
-    /// Whether another process takes over.
-    pub fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Relaxed)
+    /// Ends when another process takes over.
+    pub async fn until_handed_over(&self) {
+        let mut handed_over = self.handed_over.subscribe();
+        // An error would mean that the sender is gone, and it is ours.
+        let _ = handed_over.wait_for(|over| *over).await;
+    }
+
+    /// Puts a snapshot into force.
+    fn put(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+        self.published.send_replace(());
     }
 
     /// What all listeners share.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use portcullis_bundles::runtime::RuntimeSwitches;
 use portcullis_config::load::{Loaded, load};
 use portcullis_filters::zones::{Entropy, Zones};
+use tokio::sync::watch;
 
 use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
 use super::metrics::Samples;
@@ -81,7 +82,8 @@ impl Live {
             in_flight: AtomicU64::new(0),
             served: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            handed_over: AtomicBool::new(false),
+            handed_over: watch::Sender::new(false),
+            published: watch::Sender::new(()),
             started: Stamp::now(),
             startup: Startup {
                 admin: loaded.config.admin.clone(),
@@ -117,8 +119,7 @@ impl Live {
                     metrics: &self.observers.metrics,
                 };
                 let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
-                self.current
-                    .store(Arc::new(Snapshot::new(Arc::new(gateway), Arc::clone(&before.policy))));
+                self.put(Snapshot::new(Arc::new(gateway), Arc::clone(&before.policy)));
                 Ok(imported)
             });
         // The file holds what keys are hashed with: it is read once.
@@ -280,8 +281,7 @@ impl Live {
             config: None,
             bundle: Some(refused),
         })?;
-        let snapshot = Snapshot::new(Arc::clone(gateway), Arc::new(in_force));
-        self.current.store(Arc::new(snapshot));
+        self.put(Snapshot::new(Arc::clone(gateway), Arc::new(in_force)));
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl Live {
             policy: _,
         } = config;
         self.identity.apply(&gateway.zones, &loaded.config);
-        self.current.store(Arc::new(Snapshot::new(gateway, Arc::new(in_force))));
+        self.put(Snapshot::new(gateway, Arc::new(in_force)));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         listeners.commit();
         self.observers.commit(&loaded.config, access_log);
@@ -310,8 +310,7 @@ impl Live {
             .map(|policy| policy.switches.clone())
             .unwrap_or_default();
         let in_force = InForce::new(before.policy.bundle.clone(), runtime);
-        self.current
-            .store(Arc::new(Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))));
+        self.put(Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force)));
     }
 }
 

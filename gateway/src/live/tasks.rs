@@ -44,7 +44,7 @@ impl Live {
             let bound = admin::Server::bind(address, Arc::clone(self)).await;
             match bound {
                 Ok(server) => {
-                    server.serve(self.until_draining_for_another()).await;
+                    server.serve(self.until_handed_over()).await;
                     return;
                 }
                 Err(error) => {
@@ -55,13 +55,6 @@ impl Live {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
-        }
-    }
-
-    /// Ends when another process takes over, which then wants the admin address.
-    async fn until_draining_for_another(&self) {
-        while !self.is_handed_over() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -137,16 +130,17 @@ impl Live {
     /// Keeps names resolved and servers checked, for the upstreams of the snapshot in force.
     async fn tend_upstreams(self: &Arc<Self>) {
         let (_stop, stopped) = watch::channel(false);
+        let mut published = self.published.subscribe();
         let mut tended: Option<(Arc<Upstreams>, upstream::Background)> = None;
         loop {
             let upstreams = Arc::clone(&self.snapshot().gateway.upstreams);
             if !tended.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &upstreams)) {
-                tended = Some((
-                    Arc::clone(&upstreams),
-                    upstream::spawn_background(upstreams, stopped.clone()),
-                ));
+                let background = upstream::spawn_background(Arc::clone(&upstreams), stopped.clone());
+                tended = Some((upstreams, background));
             }
-            tokio::time::sleep(LOOK / 10).await;
+            if published.changed().await.is_err() {
+                return;
+            }
         }
     }
 
