@@ -1,4 +1,4 @@
-# Every target installs what it misses (a C compiler, cmake, nginx) with apt-get or dnf, and says what to do elsewhere.
+# Every target installs what it misses (a C compiler, cmake, nginx, curl) with apt-get or dnf, and says what to do elsewhere.
 # Rust comes from rustup or from packages; .ci/need checks its version.
 
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ demo: ## run Portcullis with an upstream, an identity provider and a signed poli
 
 test: ## run every test
 	@.ci/need rust cc cmake
-	@.ci/need --try nginx
+	@.ci/need --try nginx curl
 	@.ci/test
 
 build: ## build for development
@@ -61,8 +61,8 @@ doc: ## build the API documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 tools: ## install everything that the other targets need
-	@.ci/need rust rustfmt clippy cc cmake
-	@.ci/need --try nginx
+	@.ci/need rust rustfmt clippy cc c++ cmake
+	@.ci/need --try nginx curl
 
 clean: ## remove what was built
 	cargo clean
