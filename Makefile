@@ -18,7 +18,7 @@ demo: ## run Portcullis with an upstream, an identity provider and a signed poli
 	cargo run --package portcullis -- demo
 
 test: ## run every test
-	@.ci/need rust cc cmake
+	@.ci/need rust cc cmake kill
 	@.ci/need --try nginx curl
 	@.ci/test
 
@@ -61,7 +61,7 @@ doc: ## build the API documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 tools: ## install everything that the other targets need
-	@.ci/need rust rustfmt clippy cc c++ cmake
+	@.ci/need rust rustfmt clippy cc c++ cmake kill
 	@.ci/need --try nginx curl
 
 clean: ## remove what was built
