@@ -162,6 +162,8 @@ impl Upstream {
     /// What to send as Host (or `:authority`).
     pub fn host_for<'a>(&'a self, client_host: &'a str, server: &'a Server) -> &'a str {
         match &self.host {
+            // HTTP/1.0 may go without one, and no server that takes HTTP/1.1 wants to see it empty.
+            UpstreamHost::Client if client_host.is_empty() => server.address(),
             UpstreamHost::Client => client_host,
             UpstreamHost::Server => server.address(),
             UpstreamHost::Name(name) => name,
