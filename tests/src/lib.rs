@@ -5,8 +5,11 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod bundle;
+pub mod corpus;
+pub mod fortress;
 pub mod gateway;
 pub mod h1;
+pub mod h2raw;
 pub mod idp;
 pub mod load;
 pub mod nginx;
