@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod note;
 pub mod observers;
 pub mod report;
+pub mod takeover;
 pub mod tasks;
 
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ pub fn serve(live: &Arc<Live>, upgrade: bool) -> anyhow::Result<()> {
     // Waits for the old process's sockets.
     server.bootstrap();
     if let (true, Some(socket)) = (upgrade, socket) {
-        live.take_counters_over(&signals::counters_beside(socket));
+        live.take_over(&signals::counters_beside(socket));
     }
     let proxy = Portcullis::new(Arc::clone(live));
     for service in Listeners::build(
@@ -101,6 +101,8 @@ fn configuration(runtime: &portcullis_config::gateway::Runtime) -> ServerConf {
     };
     if let Some(socket) = &runtime.upgrade_socket {
         configuration.upgrade_sock = socket.display().to_string();
+        // One a second: how long a new process waits for the old one to be told.
+        configuration.upgrade_sock_connect_accept_max_retries = Some(60);
     }
     configuration
 }

@@ -21,7 +21,9 @@ impl Live {
         let switch = read(&request)?;
         let mut cold = self.cold.lock().await;
         let policy = cold.policy.as_mut().ok_or_else(|| {
-            KillError::NotPersisted("the configuration has no policy.state_dir to keep it in".to_owned())
+            KillError::Invalid(
+                "the configuration has no `policy`, and its state_dir is where switches are kept".to_owned(),
+            )
         })?;
         let mut switches = policy.switches.clone();
         switches.drop_expired(now().unix());

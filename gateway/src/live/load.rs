@@ -104,32 +104,6 @@ impl Live {
         Ok(live)
     }
 
-    /// Goes on with the counters that another process left. To be called before anything is served.
-    pub fn take_counters_over(&self, path: &Path) {
-        let before = self.snapshot();
-        let taken = std::fs::read(path)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| {
-                let (zones, imported) = Zones::import(&bytes, now()).map_err(|error| error.to_string())?;
-                let loaded = load(&self.path).map_err(|failed| failed.render_text())?;
-                let upstreams = Some(&*before.gateway.upstreams);
-                let heritage = Heritage {
-                    zones: &zones,
-                    upstreams,
-                    metrics: &self.observers.metrics,
-                };
-                let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
-                self.put(Snapshot::new(Arc::new(gateway), Arc::clone(&before.policy)));
-                Ok(imported)
-            });
-        // The file holds what keys are hashed with: it is read once.
-        let _ = std::fs::remove_file(path);
-        match taken {
-            Ok(imported) => tracing::info!(buckets = imported.buckets, "counters taken over"),
-            Err(error) => tracing::error!(error, path = %path.display(), "no counters taken over: buckets start full"),
-        }
-    }
-
     /// Loads configuration and bundle anew. What is wrong is refused; what was in force stays.
     pub async fn load_again(&self) -> Result<Reloaded, Refused> {
         self.load(true).await
@@ -390,14 +364,14 @@ fn commit(cold: &mut Cold, bundle: &Bundle) -> Result<InForce, BundleRefused> {
 }
 
 /// The policy that a source begins with: what stands there now, else the last good bundle, else none.
-struct First {
-    in_force: InForce,
+pub(super) struct First {
+    pub in_force: InForce,
     /// The last bundle that was refused on the way, unless a later one was accepted.
-    refused: Option<BundleRefused>,
+    pub refused: Option<BundleRefused>,
 }
 
 impl First {
-    fn of(source: Option<&mut PolicySource>, gateway: &Gateway) -> Self {
+    pub(super) fn of(source: Option<&mut PolicySource>, gateway: &Gateway) -> Self {
         let mut bundle = BundleState::Unconfigured;
         let Some(source) = source else {
             let in_force = InForce::new(bundle, RuntimeSwitches::default());

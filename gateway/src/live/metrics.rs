@@ -5,6 +5,8 @@ use std::sync::{Arc, Weak};
 
 use portcullis_bundles::switches::Origin;
 use portcullis_config::site::Mode;
+use portcullis_filters::buckets::BucketTable;
+use portcullis_filters::limit_stats::LimitStats;
 
 use super::{Live, now};
 use crate::snapshot::{BundleState, Snapshot};
@@ -37,6 +39,7 @@ impl Collect for Samples {
             u64::from(live.is_draining()),
         );
         decisions(&snapshot, out);
+        limits(&snapshot, out);
         bundle(&snapshot, out);
         switches(&snapshot, out);
         upstreams(&snapshot, out);
@@ -73,6 +76,45 @@ fn decisions(snapshot: &Snapshot, out: &mut Exposition) {
                 );
             }
         }
+    }
+}
+
+/// What limits tell beside their decisions. A zone is named after its route and link, its site and link, or by the
+/// configuration.
+fn limits(snapshot: &Snapshot, out: &mut Exposition) {
+    for (zone, table) in snapshot.gateway.zones.each::<BucketTable>() {
+        let labels = [("zone", &**zone)];
+        out.gauge_u64(
+            "portcullis_limit_counters",
+            "Counters in use.",
+            &labels,
+            table.len() as u64,
+        );
+        let help = "Requests that had to share a counter because there was no room for another.";
+        out.counter("portcullis_limit_shared_total", help, &labels, table.shared_total());
+    }
+    for (zone, stats) in snapshot.gateway.zones.each::<LimitStats>() {
+        let missing = [
+            ("skipped", stats.missing_skipped()),
+            ("anonymous", stats.missing_anonymous()),
+            ("denied", stats.missing_denied()),
+        ];
+        for (then, count) in missing {
+            let help = "Requests without the key that a limit counts by, and what became of them.";
+            out.counter(
+                "portcullis_limit_key_missing_total",
+                help,
+                &[("then", then), ("zone", zone)],
+                count,
+            );
+        }
+        let help = "Costs that were no usable number.";
+        out.counter(
+            "portcullis_limit_bad_costs_total",
+            help,
+            &[("zone", zone)],
+            stats.bad_costs(),
+        );
     }
 }
 

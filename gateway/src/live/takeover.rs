@@ -1,0 +1,64 @@
+//! Going on where another process stops: the counters that it left, and what it wrote to the state folder until then.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis_config::load::load;
+use portcullis_filters::zones::{Imported, Zones};
+
+use super::bundle::PolicySource;
+use super::load::First;
+use super::{Live, now};
+use crate::compile::{Heritage, compile};
+use crate::snapshot::{Gateway, Snapshot};
+
+impl Live {
+    /// Takes over from a process that has just handed its sockets over. To be called before anything is served, and not
+    /// from within a tokio runtime. `counters` is the file that it left.
+    pub fn take_over(&self, counters: &Path) {
+        match self.with_counters(counters) {
+            Ok((gateway, imported)) => {
+                tracing::info!(buckets = imported.buckets, "counters taken over");
+                let policy = Arc::clone(&self.snapshot().policy);
+                self.put(Snapshot::new(Arc::new(gateway), policy));
+            }
+            Err(error) => {
+                tracing::error!(error, path = %counters.display(), "no counters taken over: buckets start full");
+            }
+        }
+        // The file holds what keys are hashed with: it is read once.
+        let _ = std::fs::remove_file(counters);
+        if let Err(error) = self.reread_state() {
+            tracing::error!(%error, "the state folder could not be read again");
+        }
+    }
+
+    /// The configuration in force, compiled upon the other process's counters.
+    fn with_counters(&self, counters: &Path) -> Result<(Gateway, Imported), String> {
+        let bytes = std::fs::read(counters).map_err(|error| error.to_string())?;
+        let (zones, imported) = Zones::import(&bytes, now()).map_err(|error| error.to_string())?;
+        let loaded = load(&self.path).map_err(|failed| failed.render_text())?;
+        let before = self.snapshot();
+        let heritage = Heritage {
+            zones: &zones,
+            upstreams: Some(&*before.gateway.upstreams),
+            metrics: &self.observers.metrics,
+        };
+        let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
+        Ok((gateway, imported))
+    }
+
+    /// Bundles and kill switches that the other process accepted after this one had started.
+    fn reread_state(&self) -> anyhow::Result<()> {
+        let snapshot = self.snapshot();
+        let Some(written) = &snapshot.gateway.config.policy else {
+            return Ok(());
+        };
+        let mut source = PolicySource::open(written)?;
+        let First { in_force, refused } = First::of(Some(&mut source), &snapshot.gateway);
+        self.cold.blocking_lock().policy = Some(source);
+        self.put(Snapshot::new(Arc::clone(&snapshot.gateway), Arc::new(in_force)));
+        self.note_bundle(&snapshot, refused.as_ref());
+        Ok(())
+    }
+}
