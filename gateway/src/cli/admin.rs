@@ -5,17 +5,36 @@ use std::process::ExitCode;
 use http::{Method, StatusCode};
 
 use super::client::Admin;
-use super::format::{Page, say, say_line, tell_line};
+use super::format::{Format, Page, say, say_line, tell_line};
 use crate::admin::wire::{BundleState, ReadyStatus, Reloaded, Status as Wire};
+
+/// What `status --help` ends with.
+pub(crate) const STATUS_EXAMPLES: &str = "\
+Examples:
+  portcullis status
+  portcullis status --admin 10.0.0.7:9901 --format json
+
+Exit codes: 0 = ready, 1 = no answer, 2 = not ready.";
+
+/// What `reload --help` ends with.
+pub(crate) const RELOAD_EXAMPLES: &str = "\
+Examples:
+  portcullis reload
+  portcullis reload --admin 10.0.0.7:9901
+
+All or nothing: what is wrong is refused whole, and what was in force stays. Files are watched, so
+this only spares the moment until a change is noticed.
+
+Exit codes: 0 = what is on the disk is in force, 1 = refused, or no answer.";
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     #[command(flatten)]
     admin: Admin,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Arguments of `reload`.
@@ -30,7 +49,7 @@ impl Status {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let answer = self.admin.ask(Method::GET, "/-/status", None)?.success()?;
         let status: Wire = answer.json()?;
-        if self.json {
+        if self.format == Format::Json {
             say_line(String::from_utf8_lossy(&answer.body));
         } else {
             say(page(&status));

@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use portcullis_bundles::loader::{Accepted, Loader, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::source::FileSource;
-use portcullis_bundles::store::Store;
+use portcullis_bundles::store::{LastGood, State, Store};
 use portcullis_bundles::trust::Trust;
-use portcullis_bundles::version::Floor;
 use portcullis_config::diagnostic::{Diagnostic, Diagnostics, codes};
 use portcullis_config::load::{Loaded, load};
 use portcullis_config::policy::Policy;
@@ -30,8 +29,10 @@ Examples:
   portcullis check --config portcullis.yaml --format json
   portcullis -t -c portcullis.yaml
 
-Run it as the gateway's user: it must be able to read what the gateway reads. A bundle that comes from a URL is not
-fetched; the last good one of the state folder stands for it. Exit codes: 0 = right, 1 = not, 2 = wrong arguments.";
+Run it as the gateway's user: it must be able to read what the gateway reads. A bundle that comes
+from a URL is not fetched; the last good one of the state folder stands for it.
+
+Exit codes: 0 = right, 1 = not, 2 = wrong arguments.";
 
 /// The code of a route that lacks a filter which the bundle requires.
 const UNMET_REQUIREMENT: &str = "unmet-requirement";
@@ -69,7 +70,7 @@ impl Check {
     }
 
     /// Checks and prints.
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> ExitCode {
         // TLS settings are built on the process's provider, as at a start.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let found = check(&self.config);
@@ -86,7 +87,7 @@ impl Check {
                 }
             }
         }
-        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -199,7 +200,7 @@ impl Checking {
                 None
             }
         };
-        let last_good = self.last_good(policy)?;
+        let last_good = self.state(policy)?.last_good;
         let loader = Loader::new(Settings::from(policy), trust?, Box::new(PolicyExaminer));
         let Some(file) = &policy.bundle.file else {
             return self.restored(&loader, last_good);
@@ -211,7 +212,7 @@ impl Checking {
                 return None;
             }
         };
-        let floor = last_good.map(|(floor, _)| floor);
+        let floor = last_good.map(|last| last.floor);
         match loader.accept(&bytes, crate::live::now().unix(), floor) {
             Ok(accepted) => self.usable(accepted),
             Err(refused) => {
@@ -230,27 +231,23 @@ impl Checking {
         }
     }
 
-    /// Floor and bytes of the bundle accepted last. `None`: the state folder cannot be used. It is not made here.
-    fn last_good(&mut self, policy: &Policy) -> Option<Option<(Floor, Vec<u8>)>> {
+    /// What the state folder keeps. `None`: it cannot be used. It is not made here.
+    fn state(&mut self, policy: &Policy) -> Option<State> {
         if !policy.state_dir.exists() {
-            self.notes.push(format!(
-                "{} is not there yet: no bundle was accepted so far",
-                policy.state_dir.display()
-            ));
-            return Some(None);
+            let folder = policy.state_dir.display();
+            self.notes
+                .push(format!("{folder} is not there yet: no bundle was accepted so far"));
+            return Some(State::default());
         }
-        match Store::open(&policy.state_dir).and_then(|store| store.load()) {
-            Ok(state) => Some(state.last_good.map(|last| (last.floor, last.bytes))),
-            Err(error) => {
-                self.wrong(codes::UNUSABLE_FILE, "policy.state_dir", error.to_string());
-                None
-            }
-        }
+        let loaded = Store::open(&policy.state_dir).and_then(|store| store.load());
+        loaded
+            .map_err(|error| self.wrong(codes::UNUSABLE_FILE, "policy.state_dir", error.to_string()))
+            .ok()
     }
 
     /// The last good bundle, for a source that is not asked.
-    fn restored(&mut self, loader: &Loader, last_good: Option<(Floor, Vec<u8>)>) -> Option<Policies> {
-        let Some((floor, bytes)) = last_good else {
+    fn restored(&mut self, loader: &Loader, last_good: Option<LastGood>) -> Option<Policies> {
+        let Some(LastGood { floor, bytes }) = last_good else {
             self.notes
                 .push("the bundle at policy.bundle.url was not fetched, and none is kept: it was not checked".into());
             return None;

@@ -1,6 +1,6 @@
 //! How commands print: for people or for tools, and without a panic when nobody reads on.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -22,7 +22,7 @@ pub(crate) struct Page(String);
 impl Page {
     /// Adds a line. An empty name continues the line before.
     pub(crate) fn line(&mut self, name: &str, text: impl Display) {
-        self.0.push_str(&format!("{name:<11} {text}\n"));
+        let _ = writeln!(self.0, "{name:<11} {text}");
     }
 
     /// Adds lines as they are.

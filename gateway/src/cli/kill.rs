@@ -1,13 +1,24 @@
 //! `portcullis kill`: kill switches of a running gateway, set, listed and cleared at once.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use http::Method;
 
 use super::client::Admin;
-use super::format::say_line;
+use super::format::{Format, say_line};
 use crate::admin::wire::{KillList, KillRequest, KillSwitch};
+
+/// What `kill --help` ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  portcullis kill set jwt:sub mallory --ttl 1h --reason \"stolen token, INC-42\"
+  portcullis kill list
+  portcullis kill clear 90e7473aac7c
+
+A switch that is set here is in force before the command ends, is kept over restarts, and ends by
+itself. What must hold longer than 31 days belongs into the policy bundle.";
 
 /// Set, list and clear kill switches of a running gateway.
 #[derive(Debug, Subcommand)]
@@ -20,8 +31,15 @@ Examples:
   portcullis kill set header:x-tenant-id 42 --route /v1/export --ttl 1d --reason \"runaway job\"")]
     Set(Set),
     /// Show the switches that are active, the bundle's included.
+    #[command(after_help = "\
+Examples:
+  portcullis kill list
+  portcullis kill list --format json")]
     List(List),
     /// End a switch that was set at run time.
+    #[command(after_help = "\
+Example:
+  portcullis kill clear 90e7473aac7c")]
     Clear(Clear),
 }
 
@@ -44,7 +62,7 @@ pub(crate) struct Set {
     #[arg(long)]
     reason: String,
     /// Who. Default: the user's name.
-    #[arg(long, env = "USER")]
+    #[arg(long, env = "USER", hide_env_values = true)]
     by: Option<String>,
 }
 
@@ -53,9 +71,9 @@ pub(crate) struct Set {
 pub(crate) struct List {
     #[command(flatten)]
     admin: Admin,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Arguments of `kill clear`.
@@ -111,7 +129,7 @@ impl Set {
 impl List {
     fn run(self) -> anyhow::Result<ExitCode> {
         let answer = self.admin.ask(Method::GET, "/-/kill", None)?.success()?;
-        if self.json {
+        if self.format == Format::Json {
             say_line(String::from_utf8_lossy(&answer.body));
             return Ok(ExitCode::SUCCESS);
         }
@@ -136,11 +154,11 @@ fn describe(switch: &KillSwitch) -> String {
     );
     for (name, value) in [("route", &switch.route), ("reason", &switch.reason), ("by", &switch.by)] {
         if let Some(value) = value {
-            line.push_str(&format!("  {name}: {value}"));
+            let _ = write!(line, "  {name}: {value}");
         }
     }
     if let Some(until) = &switch.expires_at {
-        line.push_str(&format!("  until: {until}"));
+        let _ = write!(line, "  until: {until}");
     }
     line
 }

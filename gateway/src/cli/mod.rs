@@ -21,7 +21,7 @@ const DEFAULT_CONFIG: &str = "/etc/portcullis/portcullis.yaml";
 
 /// An edge gateway whose security policy is provably enforced.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about, max_term_width = 100, disable_version_flag = true, after_help = EXAMPLES)]
+#[command(name = "portcullis", version, about, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,29 +42,45 @@ Examples:
   portcullis kill set jwt:sub mallory --ttl 1h --reason \"stolen token\"
   portcullis bundle sign policy.yaml --key env:KEY --key-id k1 --out policy.bundle";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  portcullis run --config portcullis.yaml
+
+To a new binary without losing a request (needs runtime.upgrade_socket):
+  portcullis run --config portcullis.yaml --upgrade &
+  kill -QUIT PID-OF-THE-OLD-ONE
+
+Signals: SIGHUP loads configuration and bundle anew, SIGTERM drains and leaves, SIGINT leaves at
+once, SIGQUIT hands the listening sockets over to a process that was started with --upgrade.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until told to stop. SIGHUP reloads, SIGTERM drains, SIGQUIT hands over to a new process.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Check the configuration, everything it names and the bundle, without serving.
     #[command(after_help = check::EXAMPLES)]
     Check(check::Check),
     /// Print the JSON Schema of the configuration or of the policy bundle.
+    #[command(after_help = output::SCHEMA_EXAMPLES)]
     Schema(output::Schema),
     /// Show what a running gateway is doing.
+    #[command(after_help = admin::STATUS_EXAMPLES)]
     Status(admin::Status),
     /// Make a running gateway load its configuration and bundle anew.
+    #[command(after_help = admin::RELOAD_EXAMPLES)]
     Reload(admin::Reload),
     /// Make, sign, verify and look at policy bundles.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = bundle::EXIT_CODES)]
     Bundle(bundle::Bundle),
     /// Set, list and clear kill switches of a running gateway.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = kill::EXAMPLES)]
     Kill(kill::Kill),
     /// Show Portcullis at work on this machine: no file, no network needed.
     #[command(after_help = crate::demo::EXAMPLES)]
     Demo(crate::demo::Demo),
     /// Print a completion script for a shell.
+    #[command(after_help = output::COMPLETIONS_EXAMPLES)]
     Completions(output::Completions),
     /// Print the version.
     Version,
@@ -85,7 +101,7 @@ struct Run {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        None if arguments.test => check::Check::of(arguments.config).run(),
+        None if arguments.test => Ok(check::Check::of(arguments.config).run()),
         None => {
             let _ = Arguments::command().print_help();
             return ExitCode::from(2);
@@ -109,14 +125,17 @@ impl Command {
                 upgrade: run.upgrade,
             })
             .map(|()| ExitCode::SUCCESS),
-            Self::Check(check) => check.run(),
+            Self::Check(check) => Ok(check.run()),
             Self::Schema(schema) => schema.run(),
             Self::Status(status) => status.run(),
             Self::Reload(reload) => reload.run(),
-            Self::Bundle(bundle) => bundle.run(),
+            Self::Bundle(bundle) => Ok(bundle.run()),
             Self::Kill(kill) => kill.run(),
             Self::Demo(demo) => demo.run(),
-            Self::Completions(completions) => completions.run(Arguments::command()),
+            Self::Completions(completions) => {
+                completions.run(Arguments::command());
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Version => {
                 say_line(format_args!("portcullis {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

@@ -5,6 +5,22 @@ use std::process::ExitCode;
 use super::format::{say, say_line};
 use clap::ValueEnum;
 
+/// What `schema --help` ends with.
+pub(crate) const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  portcullis schema > portcullis.schema.json
+  portcullis schema bundle > bundle.schema.json
+
+In an editor with YAML support, as the first line of portcullis.yaml:
+  # yaml-language-server: $schema=portcullis.schema.json";
+
+/// What `completions --help` ends with.
+pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  portcullis completions bash > /etc/bash_completion.d/portcullis
+  portcullis completions zsh > /usr/local/share/zsh/site-functions/_portcullis
+  portcullis completions fish > ~/.config/fish/completions/portcullis.fish";
+
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Schema {
@@ -42,10 +58,9 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Prints the script.
-    pub(crate) fn run(self, mut command: clap::Command) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self, mut command: clap::Command) {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "portcullis", &mut script);
         say(String::from_utf8_lossy(&script));
-        Ok(ExitCode::SUCCESS)
     }
 }

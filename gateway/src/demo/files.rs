@@ -106,6 +106,8 @@ sites:
       - name: ping
         match: {{ path: /ping }}
         respond: {{ status: 200, body: "pong\n" }}
+# Time for the demo to clean up before the gateway leaves.
+runtime: {{ drain_delay: 5s }}
 telemetry:
   access_log: {{ file: {access_log} }}
   log: {{ level: {log}, format: text }}

@@ -1,9 +1,10 @@
 //! A private folder that is gone when the demo is.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -39,9 +40,16 @@ impl Folder {
         written.with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes it with everything in it.
+    /// Removes it with everything in it. Somebody may be writing to it still, so that a file can come in between.
     pub(super) fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.0);
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            match fs::remove_dir_all(&self.0) {
+                Ok(()) => return,
+                Err(error) if error.kind() == ErrorKind::NotFound => return,
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }
 

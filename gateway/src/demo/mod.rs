@@ -30,10 +30,10 @@ use self::world::World;
 /// What `demo --help` ends with.
 pub const EXAMPLES: &str = "\
 Examples:
-  portcullis demo                  commands to try in another terminal, and a live view of what is decided
-  portcullis demo --port 8080      on a port of your choice
-  portcullis demo --plain          no live view: a line for each decision
-  portcullis demo --once           run the commands, compare what comes of them with what they promise, and leave
+  portcullis demo                commands to try in another terminal, and a live view
+  portcullis demo --port 8080    on a port of your choice
+  portcullis demo --plain        no live view: a line for each decision
+  portcullis demo --once         run the commands, check what comes of them, and leave
 
 Everything is on 127.0.0.1 and in a private folder that is removed at the end.";
 
@@ -124,8 +124,7 @@ async fn present(world: &World, show: Show) -> anyhow::Result<bool> {
     let steps = script.steps();
     match show {
         Show::Once => return Ok(once::run(world, &steps).await),
-        Show::Lines => introduce(world, &steps),
-        Show::View => introduce(world, &steps),
+        Show::Lines | Show::View => introduce(world, &steps),
     }
     match show {
         Show::View => screen::draw(world).await,

@@ -1,5 +1,6 @@
 //! Where the demo shows what is decided: in place on a terminal, once a second; else a line for each decision.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ fn picture(lines: &[Line], drawn: usize, colours: bool) -> String {
             Look::Good => ("\x1b[32m", "\x1b[0m"),
             Look::Bad => ("\x1b[31m", "\x1b[0m"),
         };
-        text.push_str(&format!("{on}{line}{off}{CLEAR_REST_OF_LINE}\n"));
+        let _ = writeln!(text, "{on}{line}{off}{CLEAR_REST_OF_LINE}");
     }
     text.push_str(CLEAR_BELOW);
     text

@@ -1,7 +1,7 @@
 //! What the demo shows: commands for a shell, each with what will come of it. The same list is printed and, with `--once`,
 //! run.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -238,9 +238,9 @@ fn quoted(word: &str) -> String {
 pub(super) fn print(steps: &[Step]) -> String {
     let mut text = String::new();
     for step in steps {
-        text.push_str(&format!("# {}\n", step.title));
+        let _ = writeln!(text, "# {}", step.title);
         for Command { shell, promise, .. } in &step.commands {
-            text.push_str(&format!("{shell}   # {promise}\n"));
+            let _ = writeln!(text, "{shell}   # {promise}");
         }
         text.push('\n');
     }

@@ -171,6 +171,7 @@ mod tests {
     const DENY: &str = r#"{"time":"2026-02-03T14:00:02.000Z","method":"GET","path":"/v1/\u001b[2J","status":429,"reason":"token_bucket_exceeded","decisions":[{"link":"policy","action":"deny","policy":"api","rule":"per-user"}]}"#;
 
     #[test]
+    #[allow(clippy::string_slice)] // ASCII
     fn added_lines_are_read_once_and_whole() {
         let folder = Folder::new().unwrap();
         let path = folder.path("access.log");

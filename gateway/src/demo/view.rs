@@ -52,7 +52,7 @@ impl View<'_> {
         let mut lines = self.head();
         lines.push((Look::Strong, "decisions".to_owned()));
         lines.extend(self.reasons());
-        lines.push((Look::Strong, "last".to_owned()));
+        lines.push((Look::Strong, "last (times in UTC)".to_owned()));
         let room = height.saturating_sub(lines.len());
         lines.extend(self.tally.last.iter().take(room).map(decision));
         lines.truncate(height);
@@ -181,7 +181,8 @@ mod tests {
     }
 
     fn text(lines: &[Line]) -> String {
-        lines.iter().map(|(_, line)| format!("{}\n", line.trim_end())).collect()
+        let lines: Vec<_> = lines.iter().map(|(_, line)| line.trim_end()).collect();
+        lines.join("\n") + "\n"
     }
 
     fn lines(width: usize, height: usize) -> Vec<Line> {
@@ -214,7 +215,7 @@ portcullis demo   up 01:02:03   Ctrl-C ends it and removes its files
 decisions
         20  allowed                  ==============================
         10  token_bucket_exceeded    ===============
-last
+last (times in UTC)
   14:00:29  200  GET /v1/hello         allowed  bundle 1
   14:00:28  200  GET /v1/hello         allowed  bundle 1
   14:00:27  429  GET /v1/hello         token_bucket_exceeded  api/per-user  bundle 1

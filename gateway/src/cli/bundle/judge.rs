@@ -37,6 +37,13 @@ pub(crate) fn hints(bundle: &Bundle, now: i64) -> Vec<Problem> {
     hints
 }
 
+/// Problems at their places, in the order of the text.
+pub(crate) fn explain(authored: &Authored, problems: &[Problem]) -> Explanation {
+    let mut explanation = authored.explain(problems);
+    explanation.diagnostics.sort();
+    explanation
+}
+
 /// Hints for people: as errors are shown, and plainly none.
 pub(crate) fn render_hints(hints: &Explanation) -> String {
     let text = hints.render_text();
@@ -221,7 +228,7 @@ mod tests {
         let authored = author::read("policy.yaml", yaml, Format::Yaml).unwrap();
         let hints = hints(&authored.bundle, NOW);
         assert_eq!(hints.iter().map(|hint| hint.code).collect::<Vec<_>>(), [UNKNOWN_FILTER]);
-        let text = render_hints(&authored.explain(&hints));
+        let text = render_hints(&explain(&authored, &hints));
         assert!(text.starts_with("hint[unknown-filter]: "), "{text}");
         assert!(text.contains("did you mean `jwt`?"), "{text}");
     }

@@ -18,8 +18,8 @@ Examples:
   portcullis bundle keygen --id release-2026 --out release-2026.pem
   portcullis bundle keygen --algorithm hmac_sha256 --id shared --out shared.key
 
-The private key goes to FILE, readable by you alone; the lines for portcullis.yaml go to standard output.
-Ed25519 is recommended: whoever holds an HMAC key to verify with can also sign with it.";
+The private key goes to FILE, readable by you alone, and the lines for portcullis.yaml to standard
+output. Ed25519 is recommended: whoever holds an HMAC key to verify with can also sign with it.";
 
 /// Arguments of `bundle keygen`.
 #[derive(Debug, clap::Args)]

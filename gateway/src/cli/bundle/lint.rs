@@ -36,12 +36,12 @@ impl Lint {
         let (authored, errors, hints) = match text.authored() {
             Err(errors) => (None, errors, Explanation::default()),
             Ok(authored) => {
-                let errors = authored.explain(&judge::faults(&authored, now));
-                let hints = authored.explain(&judge::hints(&authored.bundle, now));
+                let errors = judge::explain(&authored, &judge::faults(&authored, now));
+                let hints = judge::explain(&authored, &judge::hints(&authored.bundle, now));
                 (Some(authored), errors, hints)
             }
         };
-        let good = errors.diagnostics.is_empty() && !(self.strict && !hints.diagnostics.is_empty());
+        let good = errors.diagnostics.is_empty() && (hints.diagnostics.is_empty() || !self.strict);
         match self.format {
             Format::Text => report(&text, authored.filter(|_| good).as_ref(), &errors, &hints),
             Format::Json => say_line(format_args!("{:#}", json(&text, good, &errors, &hints))),

@@ -15,9 +15,17 @@ use std::process::ExitCode;
 use crate::cli::format::tell_line;
 use clap::Subcommand;
 
+/// What `bundle --help` ends with.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 = good, 1 = the bundle is not, 2 = the command could not be carried out as given.
+
+From nothing to a bundle in force:
+  portcullis bundle keygen --id release --out release.pem
+  portcullis bundle lint policy.yaml
+  portcullis bundle sign policy.yaml --key file:release.pem --key-id release --out policy.bundle
+  portcullis bundle verify policy.bundle --trust portcullis.yaml";
+
 /// Make, sign, verify and look at policy bundles.
-///
-/// Exit codes: 0 = good, 1 = the bundle is not, 2 = the command could not be carried out as given.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
     /// Make a key to sign bundles with.
@@ -51,7 +59,7 @@ pub(crate) enum Judged {
 
 impl Bundle {
     /// Does it.
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> ExitCode {
         let done = match self {
             Self::Keygen(keygen) => keygen.run(),
             Self::Sign(sign) => sign.run(),
@@ -60,14 +68,14 @@ impl Bundle {
             Self::Inspect(inspect) => inspect.run(),
             Self::Test(test) => test.run(),
         };
-        Ok(match done {
+        match done {
             Ok(Judged::Good) => ExitCode::SUCCESS,
             Ok(Judged::Bad) => ExitCode::FAILURE,
             Err(error) => {
                 tell_line(format_args!("portcullis: {error:#}"));
                 ExitCode::from(2)
             }
-        })
+        }
     }
 }
 

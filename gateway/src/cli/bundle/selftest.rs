@@ -1,5 +1,6 @@
 //! `portcullis bundle test`: the tests that a bundle brings along, run as a gateway runs them before it accepts the bundle.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use portcullis_bundles::examine::{self, Decision, Examiner as _};
@@ -112,7 +113,7 @@ fn table(ran: &[Ran<'_>]) -> String {
 fn describe(decision: &Decision) -> String {
     let mut text = format!("{:<6}  {}", decision.outcome.as_str(), decision.reason);
     if let (Some(policy), Some(rule)) = (&decision.policy, &decision.rule) {
-        text.push_str(&format!(" ({policy}/{rule})"));
+        let _ = write!(text, " ({policy}/{rule})");
     }
     text
 }

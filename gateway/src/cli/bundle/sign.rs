@@ -11,6 +11,7 @@ use portcullis_bundles::digest::Digest;
 use portcullis_bundles::envelope;
 use portcullis_bundles::loader::{Loader, Settings};
 use portcullis_bundles::signing::SigningKey;
+use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::{KeyAlgorithm, Trust};
 use portcullis_config::secret::{Secret, SecretRef};
 use portcullis_filters::policy::PolicyExaminer;
@@ -22,12 +23,14 @@ use crate::cli::format::{tell, tell_line};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  portcullis bundle sign policy.yaml --key file:release.pem --key-id release-2026 --out policy.bundle
-  portcullis bundle sign policy.yaml --key env:BUNDLE_KEY --key-id release-2026 > policy.bundle
-  portcullis bundle sign policy.yaml --key file:shared.key --key-id shared --algorithm hmac_sha256 --out policy.bundle
+  portcullis bundle sign policy.yaml --key file:release.pem --key-id release --out policy.bundle
+  portcullis bundle sign policy.yaml --key env:BUNDLE_KEY --key-id release > policy.bundle
+  portcullis bundle sign policy.yaml --key file:shared.key --key-id shared \\
+    --algorithm hmac_sha256 --out policy.bundle
 
-While a key is being replaced, sign with both, and gateways that trust either accept the bundle:
-  portcullis bundle sign policy.yaml --key file:old.pem --key-id old --key file:new.pem --key-id new --out policy.bundle";
+While a key is being replaced, sign with both: gateways that trust either accept the bundle.
+  portcullis bundle sign policy.yaml --key file:old.pem --key-id old \\
+    --key file:new.pem --key-id new --out policy.bundle";
 
 /// Arguments of `bundle sign`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +39,7 @@ pub(crate) struct Sign {
     file: PathBuf,
     /// The private key, `env:NAME` or `file:PATH`. Given twice: two signatures.
     #[arg(long, value_name = "REFERENCE", required = true)]
-    key: Vec<SecretRef>,
+    key: Vec<String>,
     /// The id under which gateways know the key; one for each --key, in the same order.
     #[arg(long, value_name = "ID", required = true)]
     key_id: Vec<String>,
@@ -85,12 +88,13 @@ impl Sign {
         let at = judged_at(&authored);
         let faults = judge::faults(&authored, at);
         if !faults.is_empty() {
-            tell(authored.explain(&faults).render_text());
+            tell(judge::explain(&authored, &faults).render_text());
             return Ok(Judged::Bad);
         }
-        tell(judge::render_hints(
-            &authored.explain(&judge::hints(&authored.bundle, at)),
-        ));
+        tell(judge::render_hints(&judge::explain(
+            &authored,
+            &judge::hints(&authored.bundle, at),
+        )));
         let json = authored.canonical_json()?;
         let bytes = self.sign(&json, &keys.signing)?;
         // What goes out is what a gateway will see: it is judged once more as one would.
@@ -122,6 +126,8 @@ impl Sign {
             secrets: Vec::new(),
         };
         for (reference, id) in self.key.iter().zip(&self.key_id) {
+            // Not for clap to read: it would repeat what is wrong, which may be the key itself.
+            let reference: SecretRef = reference.parse().context("--key")?;
             let secret = reference.resolve()?;
             let key = SigningKey::read(id, self.algorithm(), &secret);
             keys.signing.push(key.with_context(|| reference.to_string())?);
@@ -170,11 +176,7 @@ impl Sign {
 
 /// The moment at which the bundle is judged: now, or when it begins to be valid. Bundles may be signed ahead of time.
 fn judged_at(authored: &Authored) -> i64 {
-    authored
-        .bundle
-        .not_before
-        .map_or(i64::MIN, |from| from.unix())
-        .max(now())
+    authored.bundle.not_before.map_or(i64::MIN, Timestamp::unix).max(now())
 }
 
 impl Keys {
