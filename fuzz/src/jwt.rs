@@ -81,9 +81,7 @@ fn never_signed(token: &[u8]) {
 /// A trusted key signs whatever it is given. What is accepted then must be right in the eyes of a plain reader, too.
 fn signed(header: &[u8], payload: &[u8]) {
     let world = world();
-    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = world.ed25519.sign(text.as_bytes());
-    let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
+    let token = sign(header, payload);
     let outcome = verify(token.as_bytes(), &world.issuers, at(NOW));
     if let Ok(verified) = &outcome {
         let header = plain(header);
@@ -114,7 +112,8 @@ fn signed(header: &[u8], payload: &[u8]) {
             assert_eq!(verified.claims.get(name), Some(value), "{name}");
         }
         // As anybody else would sign it.
-        let mut signature = signature.as_ref().to_vec();
+        let (text, signature) = token.rsplit_once('.').expect("a token has dots");
+        let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("it was encoded here");
         let bit = payload.len() + header.len();
         signature[bit % 64] ^= 1 << (bit % 8);
         let changed = format!("{text}.{}", URL_SAFE_NO_PAD.encode(&signature));
@@ -122,6 +121,13 @@ fn signed(header: &[u8], payload: &[u8]) {
     }
     // The other issuer has a key of the same name, and it is not this one.
     assert!(verify(token.as_bytes(), &world.issuers[1..], at(NOW)).is_err());
+}
+
+/// A token of the first issuer.
+fn sign(header: &[u8], payload: &[u8]) -> String {
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = world().ed25519.sign(text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
 }
 
 /// As any other program would read it.
@@ -202,4 +208,41 @@ pub fn seeds() -> Vec<Seed> {
         }
     }
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A check that nothing ever passes would hold for every verifier.
+    #[test]
+    fn good_tokens_and_key_sets_pass() {
+        let world = world();
+        for (token, _) in &world.tokens {
+            assert!(verify(token.as_bytes(), &world.issuers, at(NOW)).is_ok(), "{token}");
+        }
+        let seeds = seeds();
+        let passes = |seed: &&Seed| match seed.bytes.split_first() {
+            Some((b'k', document)) => Keys::parse(document).is_ok(),
+            Some((b's', text)) => {
+                let text = String::from_utf8_lossy(text);
+                let (header, payload) = text.split_once('\n').expect("two lines");
+                verify(
+                    sign(header.as_bytes(), payload.as_bytes()).as_bytes(),
+                    &world.issuers,
+                    at(NOW),
+                )
+                .is_ok()
+            }
+            _ => false,
+        };
+        let count = |kind| {
+            seeds
+                .iter()
+                .filter(|seed| seed.bytes.first() == Some(&kind))
+                .filter(passes)
+                .count()
+        };
+        assert!(count(b's') >= 4 && count(b'k') >= 4, "{} {}", count(b's'), count(b'k'));
+    }
 }

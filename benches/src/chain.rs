@@ -1,0 +1,224 @@
+//! Chains and one request that passes all of their filters. Its clock goes on by a microsecond an exchange, as that of a
+//! gateway with a million requests a second would: buckets refill, and nothing ends or expires.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use portcullis_bundles::policies::Policies;
+use portcullis_bundles::switches::Switches;
+use portcullis_filters::chain::Progress;
+use portcullis_filters::client::{Client, Now};
+use portcullis_filters::facts::Facts;
+use portcullis_filters::record::LogRecord;
+use portcullis_filters::request::{Bundle, Head, PolicyView, Request};
+use portcullis_filters::response::Response;
+use portcullis_filters::testing::{Bench, START};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::json;
+
+const ISSUER: &str = "https://id.example.com/";
+
+/// Eight filters, each with something to do.
+const EIGHT: &str = r#"
+identity:
+  issuers:
+    main:
+      issuer: "https://id.example.com/"
+      jwks_url: "https://id.example.com/jwks.json"
+      algorithms: [EdDSA]
+      audiences: [api]
+filters:
+  - headers:
+      request: { set: { x-origin: "edge ${client_ip}" }, remove: [x-debug] }
+  - ip_access: { allow: [10.0.0.0/8, 192.0.2.0/24, "2001:db8::/32"], deny: [10.66.0.0/16] }
+  - cors: { origins: [https://app.example.com, "https://*.preview.example.com"], methods: [GET, PUT] }
+  - jwt: { issuer: main }
+  - rate_limit: { name: address, key: ip:address, rate: 1000000/s, burst: 1000000 }
+  - rate_limit: { name: tenant, key: [jwt:tenant, header:x-plan], rate: 1000000/s, burst: 1000000 }
+  - policy: {}
+  - headers:
+      response: { set: { strict-transport-security: max-age=31536000 }, remove: [server] }
+"#;
+
+/// The same with a second filter that refuses the request.
+const REFUSED: &str = r"
+filters:
+  - headers: { request: { set: { x-origin: edge } } }
+  - ip_access: { deny: [192.0.2.0/24] }
+";
+
+/// One policy that applies with two rules, among others that do not.
+const BUNDLE: &str = r"
+bundle_version: 1
+policies:
+  - id: api
+    spec:
+      selector: { pathPrefix: /v1 }
+      rules:
+        - name: tenant
+          limit_keys: [jwt:tenant]
+          algorithm: token_bucket
+          algorithm_config: { tokens_per_second: 1000000, burst: 1000000 }
+        - name: everyone
+          limit_keys: []
+          algorithm: token_bucket
+          algorithm_config: { tokens_per_second: 1000000, burst: 1000000 }
+  - id: other
+    spec:
+      selector: { pathPrefix: /v2, hosts: [other.example.com] }
+      rules: []
+kill_switches:
+  - { scope_key: ip:address, scope_value: 203.0.113.66, reason: none }
+";
+
+/// A chain, a request for it, and a clock.
+pub struct Exchanges {
+    bench: Bench,
+    policies: Arc<Policies>,
+    switches: Switches,
+    method: Method,
+    headers: HeaderMap,
+    answer: HeaderMap,
+    client: Client,
+    now: Now,
+}
+
+impl Exchanges {
+    /// The gate alone: what every request passes.
+    pub fn bare() -> Self {
+        Self::of(Bench::bare())
+    }
+
+    /// Eight filters. The token was verified before.
+    pub fn eight() -> Self {
+        let bench = Bench::new(EIGHT);
+        for (_, keys) in bench.zones.key_sets() {
+            keys.publish(&jwks(), START).expect("a good key set");
+        }
+        Self::of(bench)
+    }
+
+    /// Two filters, of which the second refuses.
+    pub fn refused() -> Self {
+        Self::of(Bench::new(REFUSED))
+    }
+
+    fn of(bench: Bench) -> Self {
+        let policies = Bench::policies(BUNDLE);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        Self {
+            bench,
+            switches: Switches::merge(&Switches::default(), policies.switches()),
+            policies,
+            method: Method::GET,
+            headers: headers(),
+            answer: HeaderMap::from_iter([
+                (header::SERVER, HeaderValue::from_static("nginx")),
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            ]),
+            client: Client {
+                address,
+                peer: address,
+                peer_is_trusted: false,
+                tls: true,
+            },
+            now: START,
+        }
+    }
+
+    /// One exchange with everything that the gateway asks of a chain. Gives the status: the upstream's is 200.
+    pub fn run(&mut self) -> StatusCode {
+        self.now.monotonic_ns += 1_000;
+        self.now.unix_ms = START.unix_ms + (self.now.monotonic_ns - START.monotonic_ns) / 1_000_000;
+        let head = Head {
+            method: &self.method,
+            host: "api.example.com",
+            path: "/v1/things/42",
+            query: Some("page=2"),
+            headers: &self.headers,
+            client: &self.client,
+            now: self.now,
+        };
+        let policy = PolicyView {
+            bundle: Bundle::Loaded(&self.policies),
+            switches: &self.switches,
+        };
+        let chain = &self.bench.chain;
+        let mut facts = Facts::default();
+        let mut state = chain.start();
+        let progress = chain.on_request(
+            &mut state,
+            &mut Request {
+                head: &head,
+                facts: &mut facts,
+                policy,
+            },
+        );
+        let status = match progress {
+            Progress::Done if chain.missing(&state).is_empty() => StatusCode::OK,
+            Progress::Done => panic!("a receipt is missing"),
+            Progress::Stop(_, _) => StatusCode::FORBIDDEN,
+            Progress::Wait(_) => panic!("nothing has to be waited for"),
+        };
+        let mut response = Response {
+            head: &head,
+            status,
+            headers: &self.answer,
+            facts: &mut facts,
+        };
+        assert!(
+            chain.on_response(&mut state, &mut response).is_ok(),
+            "no filter minds the answer"
+        );
+        chain.on_log(&mut state, &mut LogRecord::default());
+        status
+    }
+}
+
+fn headers() -> HeaderMap {
+    let bearer = format!("Bearer {}", token());
+    let fields = [
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, br"),
+        ("authorization", bearer.as_str()),
+        ("origin", "https://app.example.com"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
+        ("x-debug", "1"),
+        ("x-plan", "gold"),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| {
+            let value = HeaderValue::from_str(value).expect("a field value");
+            (header::HeaderName::from_static(name), value)
+        })
+        .collect()
+}
+
+fn pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("any seed is a key")
+}
+
+fn jwks() -> Vec<u8> {
+    let x = URL_SAFE_NO_PAD.encode(pair().public_key());
+    json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x }] })
+        .to_string()
+        .into_bytes()
+}
+
+/// A token for a day.
+fn token() -> String {
+    let header = json!({ "alg": "EdDSA", "kid": "k", "typ": "JWT" });
+    let claims = json!({ "iss": ISSUER, "aud": "api", "sub": "alice", "tenant": "acme", "scope": "read write",
+        "exp": START.unix() + 86_400 });
+    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(&header), part(&claims));
+    let signature = URL_SAFE_NO_PAD.encode(pair().sign(text.as_bytes()));
+    format!("{text}.{signature}")
+}

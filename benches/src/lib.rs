@@ -1,0 +1,8 @@
+//! What the benches measure, built: a chain with its requests, routers of many routes, tables with many keys. Measuring is
+//! the benches' own; whether the numbers are good enough is said nowhere here.
+
+#![allow(clippy::expect_used, clippy::panic)] // a fixture that cannot be built ends the bench
+
+pub mod chain;
+pub mod routes;
+pub mod tables;
