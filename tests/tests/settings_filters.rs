@@ -1,6 +1,8 @@
 //! Keys of filters that change what goes over the wire, set on one route and left out or set otherwise on another: `cors`,
 //! `headers`, `rate_limit`. What a filter decides in every case is shown in its own folder.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use portcullis_e2e::gateway::Gateway;
 use portcullis_e2e::h1::{self, Answer};
 use portcullis_e2e::origin::Origin;

@@ -1,6 +1,8 @@
 //! Every key of active and passive health, with two values each that judge the same servers differently. How rows, ejections
 //! and the last server are counted in every case is shown beside the upstreams' code and not here.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};

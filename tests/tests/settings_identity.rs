@@ -1,6 +1,8 @@
 //! Every key of an issuer of tokens, and the keys of `jwt` that say where the token is and what the upstream sees: the same
 //! token under two values. Which tokens are refused in every case is shown elsewhere.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -69,9 +71,9 @@ fn judged(gateway: &Gateway, path: &str, token: &str) -> u16 {
 }
 
 /// The first issuer accepts the token, the second refuses it.
-fn first_and_not_second(issuers: [(&str, String); 2], token: &str) {
+fn first_and_not_second(issuers: &[(&str, String); 2], token: &str) {
     let paths = issuers.each_ref().map(|(name, _)| format!("/{name}"));
-    let gateway = Gateway::start(&configuration(&issuers));
+    let gateway = Gateway::start(&configuration(issuers));
     let judgements = paths.map(|path| judged(&gateway, &path, token));
     assert_eq!(judgements, [200, 401]);
 }
@@ -85,7 +87,7 @@ fn issuer_and_the_filters_issuer() {
         "other",
         issuer(idp.address, &[("issuer", "\"https://other.example.com/\"")]),
     );
-    first_and_not_second([own, other], &key.token(&Idp::claims("alice")));
+    first_and_not_second(&[own, other], &key.token(&Idp::claims("alice")));
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn jwks_url() {
     let (key, stranger) = (Key::ed25519("k1"), Key::ed25519("k1"));
     let (idp, other) = (Idp::start(&[&key]), Idp::start(&[&stranger]));
     let issuers = [("own", issuer(idp.address, &[])), ("other", issuer(other.address, &[]))];
-    first_and_not_second(issuers, &key.token(&Idp::claims("alice")));
+    first_and_not_second(&issuers, &key.token(&Idp::claims("alice")));
 }
 
 #[test]
@@ -103,11 +105,11 @@ fn algorithms() {
     let only = |algorithm: &str| issuer(idp.address, &[("algorithms", algorithm)]);
     let claims = Idp::claims("alice");
     first_and_not_second(
-        [("edwards", only("[EdDSA]")), ("nist", only("[ES256]"))],
+        &[("edwards", only("[EdDSA]")), ("nist", only("[ES256]"))],
         &edwards.token(&claims),
     );
     first_and_not_second(
-        [("nist", only("[ES256]")), ("edwards", only("[EdDSA]"))],
+        &[("nist", only("[ES256]")), ("edwards", only("[EdDSA]"))],
         &nist.token(&claims),
     );
 }
@@ -118,7 +120,7 @@ fn audiences() {
     let idp = Idp::start(&[&key]);
     let meant_for = |audiences: &str| issuer(idp.address, &[("audiences", audiences)]);
     first_and_not_second(
-        [("us", meant_for("[else, api]")), ("others", meant_for("[else]"))],
+        &[("us", meant_for("[else, api]")), ("others", meant_for("[else]"))],
         &key.token(&Idp::claims("alice")),
     );
 }
@@ -129,7 +131,7 @@ fn types() {
     let idp = Idp::start(&[&key]);
     let header = json!({ "alg": "EdDSA", "kid": "k1", "typ": "dpop+jwt" });
     first_and_not_second(
-        [
+        &[
             ("odd", issuer(idp.address, &[("types", "[dpop+jwt]")])),
             ("usual", issuer(idp.address, &[])),
         ],
@@ -144,7 +146,7 @@ fn leeway() {
     let mut claims = Idp::claims("alice");
     claims["exp"] = json!(now() - 60);
     first_and_not_second(
-        [
+        &[
             ("lenient", issuer(idp.address, &[("leeway", "10m")])),
             ("strict", issuer(idp.address, &[("leeway", "0s")])),
         ],

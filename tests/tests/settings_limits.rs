@@ -1,6 +1,8 @@
 //! Every key of `limits`, with two values each: what the one refuses or cuts, the other lets pass. That slow clients are
 //! treated fairly in every case is shown beside the listener's code and not here.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::thread::sleep;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Every key of `listeners`, and whom `trusted_proxies` believes. Certificates that change while connections go on are
 //! shown beside the listener's code and not here.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

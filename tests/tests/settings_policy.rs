@@ -1,6 +1,8 @@
 //! Every key of `policy`, with two values that accept other bundles, at other times or from elsewhere. What bundles may say
 //! and how they are refused is shown elsewhere.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

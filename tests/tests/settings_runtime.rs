@@ -1,6 +1,8 @@
 //! Every key of `runtime`, the admin listener's address and `include`, with two values each. That no request is lost on
 //! these ways is shown in `live` and not here.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{JoinHandle, sleep};

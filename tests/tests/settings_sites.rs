@@ -1,6 +1,8 @@
 //! Every key of sites, routes and their links: which requests match, who answers and with what, and what the three keys of
 //! every link (`name`, `mode`, `on_error`) change. What filters do with keys of their own is not shown here.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use portcullis_e2e::gateway::{Builder, Gateway};
 use portcullis_e2e::h1::{self, Answer};
 use portcullis_e2e::origin::Origin;

@@ -1,6 +1,8 @@
 //! The timeouts of an upstream, with two values each: the short one ends what the long one waits for. What is told to the
 //! client in every case is shown elsewhere.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -1,10 +1,12 @@
 //! Servers of upstreams, how one is chosen, what is spoken to it and what is tried again: every key with two values that
 //! lead to other servers or other answers. Health and timeouts have files of their own.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use http::Response;
@@ -83,6 +85,58 @@ fn address_weight_and_backup() {
         ("/needed", [0, 40]),
     ] {
         assert_eq!(shares(&gateway, path, 40, &names), expected, "{path}");
+    }
+}
+
+#[test]
+fn balance() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let origin = || {
+        let gate = Arc::clone(&gate);
+        Origin::with(move |seen| {
+            let mut open = gate.0.lock().expect("the gate");
+            while seen.target().ends_with("?held") && !*open {
+                open = gate.1.wait(open).expect("the gate");
+            }
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()
+        })
+    };
+    let origins = [origin(), origin()];
+    let servers = format!("servers: [\"{}\", \"{}\"]", origins[0].address, origins[1].address);
+    let kinds = ["round_robin", "least_connections", "random_two"];
+    let gateway = Gateway::start(&configuration(
+        &kinds.map(|kind| (kind, format!("{servers}, balance: {kind}"))),
+    ));
+    let asked = |target: &str| {
+        let count = |origin: &Origin| origin.seen().iter().filter(|seen| seen.target() == target).count();
+        origins.each_ref().map(count)
+    };
+    let in_flight = |upstream: &str| {
+        let series = |origin: &Origin| {
+            let labels = format!("server=\"{}\",upstream=\"{upstream}\"", origin.address);
+            gateway.metric(&format!("portcullis_upstream_server_in_flight{{{labels}}}"))
+        };
+        origins.iter().filter(|origin| series(origin) > 0.5).count()
+    };
+    let mut holding = Vec::new();
+    for (kind, expected) in kinds.into_iter().zip([[5, 5], [0, 10], [0, 10]]) {
+        let (path, held) = (format!("/{kind}"), format!("/{kind}?held"));
+        let (address, target) = (gateway.public, held.clone());
+        holding.push(std::thread::spawn(move || h1::get(address, "a", &target, &[]).status));
+        wait("the request that stays", || asked(&held).contains(&1));
+        for _ in 0..10 {
+            // The one before is over for the gateway too.
+            wait("one request in flight", || in_flight(kind) == 1);
+            assert_eq!(h1::get(gateway.public, "a", &path, &[]).status, 200);
+        }
+        let (busy, counts) = (asked(&held), asked(&path));
+        let of_the_busy = usize::from(busy == [0, 1]);
+        assert_eq!([counts[of_the_busy], counts[1 - of_the_busy]], expected, "{kind}");
+    }
+    *gate.0.lock().expect("the gate") = true;
+    gate.1.notify_all();
+    for held in holding {
+        assert_eq!(held.join().expect("the client"), 200);
     }
 }
 
