@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_bundles::digest::Digest;
 use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::runtime::RuntimeSwitches;
@@ -38,7 +39,7 @@ pub struct PolicySource {
     /// Kill switches set at run time.
     pub switches: RuntimeSwitches,
     source: Source,
-    /// The last good bundle as it was stored, until it was looked at.
+    /// The last good bundle as it was found at the start, until one is in force.
     last_good: Option<LastGood>,
 }
 
@@ -129,26 +130,44 @@ impl PolicySource {
         })
     }
 
-    /// The last good bundle of the state folder, verified again: what a restart begins with.
-    pub fn last_good(&mut self) -> Option<Result<Candidate, BundleRefused>> {
-        let LastGood { floor, bytes } = self.last_good.take()?;
-        let restored = self.loader.restore(&bytes, floor, now().unix());
+    /// The last good bundle of the state folder, verified again: what a restart begins with. `None` once a bundle was in
+    /// force.
+    pub fn last_good(&self) -> Option<Result<Candidate, BundleRefused>> {
+        let LastGood { floor, bytes } = self.last_good.as_ref()?;
+        let restored = self.loader.restore(bytes, *floor, now().unix());
         Some(
             restored
-                .map(|accepted| Candidate::new(accepted, bytes, None))
+                .map(|accepted| Candidate::new(accepted, bytes.clone(), None))
                 .map_err(BundleRefused::from),
         )
     }
 
     /// The bundle of a source that is a file. `None`: the source is a URL, which the background polls.
-    pub fn look_at_file(&mut self) -> Option<Result<Candidate, BundleRefused>> {
+    pub fn look_at_file(&self) -> Option<Result<Candidate, BundleRefused>> {
         let Source::File(file) = &self.source else { return None };
         let read = file.read(self.loader.max_bytes()).map_err(unreadable);
         Some(read.and_then(|(bytes, _)| self.accept(bytes, None)))
     }
 
-    /// Looks at the source. `None`: it has what is in force.
-    pub async fn look(&mut self) -> Result<Option<Candidate>, BundleRefused> {
+    /// Looks at the source. `None`: it has what is in force, whose digest is `in_force`.
+    pub async fn look(&mut self, in_force: Option<&Digest>) -> Result<Option<Candidate>, BundleRefused> {
+        let candidate = match self.look_at_source().await {
+            Ok(Some(candidate)) => candidate,
+            Ok(None) => return Ok(None),
+            // What a configuration kept from coming into force at the start may fit the one of now.
+            Err(refused) if in_force.is_none() => {
+                return self.last_good().map_or(Err(refused), |restored| restored.map(Some));
+            }
+            Err(refused) => return Err(refused),
+        };
+        if in_force != Some(candidate.policies.digest()) {
+            return Ok(Some(candidate));
+        }
+        self.remember(candidate.validator);
+        Ok(None)
+    }
+
+    async fn look_at_source(&self) -> Result<Option<Candidate>, BundleRefused> {
         let (bytes, validator) = match &self.source {
             Source::File(file) => (file.read(self.loader.max_bytes()).map_err(unreadable)?.0, None),
             Source::Url { client, url, validator } => {
@@ -161,8 +180,14 @@ impl PolicySource {
                 }
             }
         };
-        let candidate = self.accept(bytes, validator)?;
-        Ok(Some(candidate).filter(|candidate| self.floor != Some(candidate.floor)))
+        self.accept(bytes, validator).map(Some)
+    }
+
+    /// What a URL's server said of the bundle in force: the next poll only asks whether there is another one.
+    fn remember(&mut self, of_bundle: Option<Validator>) {
+        if let Source::Url { validator, .. } = &mut self.source {
+            *validator = of_bundle;
+        }
     }
 
     fn accept(&self, bytes: Vec<u8>, validator: Option<Validator>) -> Result<Candidate, BundleRefused> {
@@ -181,9 +206,8 @@ impl PolicySource {
             self.store.commit(candidate.floor, &candidate.bytes).map_err(failed)?;
             self.floor = Some(candidate.floor);
         }
-        if let Source::Url { validator, .. } = &mut self.source {
-            validator.clone_from(&candidate.validator);
-        }
+        self.last_good = None;
+        self.remember(candidate.validator.clone());
         Ok(())
     }
 }

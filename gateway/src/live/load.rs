@@ -123,7 +123,7 @@ impl Live {
             .as_ref()
             .is_none_or(|config| matches!(config.policy, PolicyChange::None));
         let bundle = match cold.policy.as_mut().filter(|_| keeps_source) {
-            Some(source) => source.look().await,
+            Some(source) => source.look(before.policy.bundle.digest()).await,
             None => Ok(None),
         };
         let (bundle, bundle_refused) = bundle.map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
