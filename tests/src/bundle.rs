@@ -3,7 +3,9 @@
 use portcullis_bundles::author::{self, Format};
 use portcullis_bundles::envelope;
 use portcullis_bundles::signing::{NewKey, SigningKey, generate};
+use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::KeyAlgorithm;
+use portcullis_config::secret::Secret;
 
 /// Someone whose signature counts, or not.
 pub struct Signer {
@@ -34,17 +36,42 @@ impl Signer {
         )
     }
 
+    /// A key that signs as `id` with the secret at hand: HMAC, which nobody who only knows a public key may get by with.
+    pub fn of_secret(id: &str, secret: &[u8]) -> Self {
+        let secret = Secret::new(secret.to_vec());
+        let key = SigningKey::read(id, Some(KeyAlgorithm::HmacSha256), &secret).expect("a key");
+        let public_key = String::new();
+        Self { key, public_key }
+    }
+
     /// Signs a bundle written in YAML: a DSSE envelope.
     pub fn sign(&self, yaml: &str) -> Vec<u8> {
-        let authored = author::read("bundle.yaml", yaml, Format::Yaml);
-        let authored = authored.unwrap_or_else(|wrong| panic!("the test's bundle: {wrong:?}"));
-        self.sign_text(&authored.canonical_json().expect("JSON"))
+        self.sign_text(&json(yaml))
+    }
+
+    /// Signs any text in the line form: base64 of the HMAC, a line feed, the text.
+    pub fn sign_line(&self, text: &[u8]) -> Vec<u8> {
+        let signed = envelope::sign_line(text, &self.key).expect("a signature");
+        signed.expect("a shared key")
     }
 
     /// Signs any text, right or wrong.
     pub fn sign_text(&self, text: &[u8]) -> Vec<u8> {
         envelope::sign_dsse(text, std::slice::from_ref(&self.key)).expect("an envelope")
     }
+}
+
+/// A bundle written in YAML as the JSON that is signed.
+pub fn json(yaml: &str) -> Vec<u8> {
+    let authored = author::read("bundle.yaml", yaml, Format::Yaml);
+    let authored = authored.unwrap_or_else(|wrong| panic!("the test's bundle: {wrong:?}"));
+    authored.canonical_json().expect("JSON")
+}
+
+/// The moment so many seconds from now, as bundles write it.
+pub fn moment(seconds: i64) -> String {
+    let now = i64::try_from(crate::idp::now()).expect("a time");
+    Timestamp::from_unix(now + seconds).to_string()
 }
 
 /// A bundle with one token bucket for each value of `key` on every path.

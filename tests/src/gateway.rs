@@ -302,11 +302,24 @@ impl Gateway {
         std::fs::read_to_string(self.path("stderr.log")).unwrap_or_default()
     }
 
-    /// `kill -9`, then the same start again.
-    pub fn crash_and_restart(&mut self) {
+    /// `kill -9`.
+    pub fn crash(&mut self) {
         self.child.kill().expect("kill -9");
         self.child.wait().expect("the killed process");
+    }
+
+    /// `kill -9`, then the same start again.
+    pub fn crash_and_restart(&mut self) {
+        self.crash();
         self.restart();
+    }
+
+    /// Starts the same binary again after it has ended, and waits until it has refused to run; gives what it said.
+    pub fn restart_expecting_refusal(&mut self) -> String {
+        let before = self.log().len();
+        self.child = spawn(self.dir.path(), &self.arguments, &self.environment);
+        assert!(!self.wait_for_exit(), "it started");
+        self.log().split_off(before)
     }
 
     /// Starts the same binary again after it has ended.
