@@ -90,7 +90,7 @@ pub struct Limits {
     pub min_rate: u32,
     /// How long an idle connection is kept.
     pub keepalive_timeout: Duration,
-    /// Requests served on one connection before it is closed.
+    /// Requests served on one HTTP/1.1 connection before it is closed. An HTTP/2 connection lasts as long as it is used.
     pub keepalive_requests: u32,
     /// Connections at once, over all listeners.
     pub connections: u32,
