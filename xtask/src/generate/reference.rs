@@ -265,7 +265,7 @@ mod tests {
         let page = "# A\n<!-- settings: . -->\nold\n<!-- end of settings -->\ntext\n<!-- settings: servers[], others[] -->\n<!-- end of settings -->\n";
         let filled = fill(page, &schema()).unwrap();
         let want = "# A\n<!-- settings: . -->\n\n| key | type | default | meaning |\n|---|---|---|---|\n\
-            | `mode` | `off`, `on`, map with `by` | `off` |  |\n| `mode.by` | text |  |  |\n| `servers` | list: map |  |  |\n\n\
+            | `mode` | `off`, `on`, map with `by` | `off` |  |\n| `mode.by` | text |  |  |\n| `servers` | list: `host:port` or map |  |  |\n\n\
             <!-- end of settings -->\ntext\n<!-- settings: servers[], others[] -->\n\n\
             | key | type | default | meaning |\n|---|---|---|---|\n\
             | `address` | text | needed | Where \\| it is. |\n| `wait` | duration | `1s` |  |\n\n<!-- end of settings -->\n";
