@@ -32,7 +32,7 @@ async fn a_websocket_goes_through_and_stays() {
         let echo = socket.next().await.expect("an echo").expect("a message");
         assert_eq!(echo.to_text().expect("text"), format!("hello {round}"));
         // Longer than the upstream's read timeout, which is for answers.
-        tokio::time::sleep(Duration::from_millis(800)).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
     }
     let big = vec![5u8; 1 << 20];
     socket.send(Message::binary(big.clone())).await.expect("sent");
