@@ -5,6 +5,7 @@ use portcullis_bundles::runtime::{RuntimeError, RuntimeSwitch, RuntimeSwitches};
 use portcullis_bundles::switches::Origin;
 use portcullis_bundles::timestamp::Timestamp;
 use portcullis_config::units::Duration;
+use portcullis_filters::attributes;
 
 use super::{Live, now};
 use crate::admin::control::KillError;
@@ -102,6 +103,11 @@ fn read(request: &KillRequest) -> Result<RuntimeSwitch, KillError> {
     }
     if request.reason.trim().is_empty() {
         return Err(invalid("reason: say why, for those who read it later".to_owned()));
+    }
+    // A key that is none is told by those who compile the switch.
+    let never = request.key.parse().ok().as_ref().and_then(attributes::unsupported);
+    if let Some(why) = never {
+        return Err(invalid(format!("key: `{}` would never match: {why}", request.key)));
     }
     let set_at = now().unix();
     let seconds = i64::try_from(ttl.get().as_secs().max(1)).unwrap_or(i64::MAX);
