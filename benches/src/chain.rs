@@ -40,6 +40,7 @@ filters:
   - rate_limit: { name: tenant, key: [jwt:tenant, header:x-plan], rate: 1000000/s, burst: 1000000 }
   - policy: {}
   - headers:
+      name: answer
       response: { set: { strict-transport-security: max-age=31536000 }, remove: [server] }
 "#;
 
@@ -221,4 +222,21 @@ fn token() -> String {
     let text = format!("{}.{}", part(&header), part(&claims));
     let signature = URL_SAFE_NO_PAD.encode(pair().sign(text.as_bytes()));
     format!("{text}.{signature}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_end_as_they_should_and_go_on_so() {
+        for (mut exchanges, links, status) in [
+            (Exchanges::bare(), 1, StatusCode::OK),
+            (Exchanges::eight(), 9, StatusCode::OK),
+            (Exchanges::refused(), 3, StatusCode::FORBIDDEN),
+        ] {
+            assert_eq!(exchanges.bench.chain.links().count(), links, "the gate and its filters");
+            assert!((0..100).all(|_| exchanges.run() == status));
+        }
+    }
 }

@@ -72,3 +72,16 @@ impl Lookup {
         assert_eq!(matches!(found, Found::Route(_)), self.found, "{}: {found:?}", self.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_lookup_finds_what_it_should() {
+        for routes in [10, 1_000] {
+            let router = router(routes);
+            Lookup::kinds(routes).iter().for_each(|lookup| lookup.prove(&router));
+        }
+    }
+}

@@ -74,3 +74,16 @@ pub fn key(number: u32) -> BucketKey {
     hasher.add(Some(number.to_string().as_str()));
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_take_is_refused() {
+        for keys in [1, 1_000] {
+            let filled = Filled::of(keys);
+            assert_eq!(filled.take(filled.len() - 1, 5_000), 5_000);
+        }
+    }
+}
