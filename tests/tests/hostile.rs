@@ -2,7 +2,7 @@
 //! one behind it in the same packet and another client's right after it; then everything that the origin saw is held
 //! against the receipts in the access log, and must have come in one canonical form.
 
-#![allow(clippy::expect_used, clippy::panic)] // helpers of tests fail by panicking, as tests do
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
 use portcullis_e2e::corpus::{self, Case};
 use portcullis_e2e::fortress::Fortress;
@@ -223,4 +223,119 @@ fn the_judge_of_these_tests_sees_what_goes_around_the_gateway() {
     h1::get(fortress.origin.address, "a", "/admin/x", &[("x-user", "alice")]);
     let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fortress.judge()));
     assert!(judged.is_err());
+}
+
+/// What requests are made worse with.
+const WORSE: &[&[u8]] = &[
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b";",
+    b",",
+    b"\x0b",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"#",
+    b"?",
+    b"%2e",
+    b"%2f",
+    b"%00",
+    b"/../",
+    b"//",
+    b"..;",
+    b"admin",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: ",
+    b"chunked",
+    b"identity",
+    b"Host: private.test\r\n",
+    b"Connection: ",
+    b"Connection: x-user\r\n",
+    b"Upgrade: websocket\r\n",
+    b"Expect: 100-continue\r\n",
+    b"X-User: root\r\n",
+    b"0\r\n\r\n",
+    b"\r\n\r\n",
+    b"ffffffffffffffff",
+    b"GET /admin/x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://private.test/ HTTP/1.1\r\nHost: a\r\n\r\n",
+];
+
+/// Numbers that are the same in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).expect("31 bits") % bound
+    }
+}
+
+/// A request, made worse in one to four places.
+fn mutated(bases: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = bases[chance.below(bases.len())].clone();
+    for _ in 0..=chance.below(4) {
+        let at = chance.below(bytes.len() + 1);
+        let end = (at + chance.below(12)).min(bytes.len());
+        let worse = WORSE[chance.below(WORSE.len())].to_vec();
+        match chance.below(5) {
+            0 => drop(bytes.splice(at..at, worse)),
+            1 => drop(bytes.splice(at..end, worse)),
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let again = bytes[at..end].to_vec();
+                bytes.splice(at..at, again);
+            }
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn requests_that_are_made_worse_at_random_are_refused_or_come_out_canonical() {
+    const EACH: usize = 700;
+    let fortress = Fortress::start("");
+    let corpus = [corpus::framings(), corpus::lines(), corpus::hosts(), corpus::targets()];
+    let bases: Vec<Vec<u8>> = corpus
+        .into_iter()
+        .flatten()
+        .map(|case| case.bytes)
+        .filter(|bytes| bytes.len() < 1000)
+        .collect();
+    std::thread::scope(|scope| {
+        for seed in 1..=4 {
+            let (fortress, bases) = (&fortress, &bases);
+            scope.spawn(move || {
+                let mut chance = Chance(seed);
+                for _ in 0..EACH {
+                    let mut connection = Connection::open(fortress.gateway.public);
+                    let _ = connection
+                        .stream()
+                        .set_read_timeout(Some(std::time::Duration::from_millis(100)));
+                    connection.send(mutated(bases, &mut chance));
+                    while connection.read(false).is_some() {}
+                }
+            });
+        }
+    });
+    fortress.judge();
+    fortress.assert_sound();
 }
