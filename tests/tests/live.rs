@@ -133,7 +133,9 @@ fn a_refused_configuration_changes_nothing_and_is_seen() {
         "{ready}"
     );
     assert!(gateway.metric("portcullis_config_load_total{result=\"config_invalid\"}") >= 1.0);
-    wait("the line in the log", || gateway.log().contains("configuration refused"));
+    wait("the line in the log", || {
+        gateway.log().contains("configuration refused")
+    });
     gateway.write_config(good);
     assert_eq!(gateway.reload().0, 200);
     let ready = gateway.wait_for("/readyz", |_, _| true);
