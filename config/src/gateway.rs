@@ -12,7 +12,7 @@ use crate::listener::Listener;
 use crate::policy::Policy;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
-use crate::units::{ByteSize, Duration};
+use crate::units::{ByteSize, Duration, Rate};
 use crate::upstream::Upstream;
 
 /// The whole of `portcullis.yaml`, after its includes were merged in.
@@ -71,7 +71,7 @@ impl Default for Admin {
 }
 
 /// Bounds on what clients may send and hold. Every default is safe on the open internet.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The request line and all header fields together. More is answered 431.
@@ -96,6 +96,37 @@ pub struct Limits {
     pub connections: u32,
     /// Connections at once from one address (an IPv6 /64 counts as one).
     pub connections_per_ip: u32,
+    /// Connections at once from one IPv4 /24 or IPv6 /48. Ten times `connections_per_ip` unless set.
+    pub connections_per_prefix: Option<u32>,
+    /// How fast one address (an IPv6 /64 counts as one) may open connections.
+    pub new_connections_per_ip: NewConnections,
+}
+
+/// How fast connections may be opened: a token bucket. Loopback addresses are not counted.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewConnections {
+    /// New connections in a span of time.
+    pub rate: Rate,
+    /// How many may come at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for NewConnections {
+    fn default() -> Self {
+        Self {
+            rate: Rate { per_second: 200.0 },
+            burst: 1_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Connections at once from one IPv4 /24 or IPv6 /48.
+    pub fn connections_per_prefix(&self) -> u32 {
+        self.connections_per_prefix
+            .unwrap_or_else(|| self.connections_per_ip.saturating_mul(10))
+    }
 }
 
 impl Default for Limits {
@@ -112,6 +143,8 @@ impl Default for Limits {
             keepalive_requests: 10_000,
             connections: 100_000,
             connections_per_ip: 1_000,
+            connections_per_prefix: None,
+            new_connections_per_ip: NewConnections::default(),
         }
     }
 }

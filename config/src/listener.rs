@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,26 @@ pub struct Listener {
     /// Which PROXY protocol header a connection must begin with.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
+    /// From where connections are taken. Others are closed before TLS, unread and unanswered.
+    #[serde(default)]
+    pub sources: Sources,
     /// Terminate TLS here.
     pub tls: Option<ListenerTls>,
+}
+
+/// From where a listener takes connections. Behind `proxy_protocol` the client's address counts, and `deny` holds for the
+/// proxy's too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sources {
+    /// Networks and addresses that may connect. Empty = all.
+    #[serde(deserialize_with = "crate::address::networks")]
+    #[schemars(with = "Vec<crate::address::Network>")]
+    pub allow: Vec<IpNet>,
+    /// Networks and addresses that may not. Wins over `allow`.
+    #[serde(deserialize_with = "crate::address::networks")]
+    #[schemars(with = "Vec<crate::address::Network>")]
+    pub deny: Vec<IpNet>,
 }
 
 /// The PROXY protocol of a listener. When on, a connection without a valid header is closed.

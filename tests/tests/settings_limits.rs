@@ -180,6 +180,65 @@ fn connections_per_ip() {
     }
 }
 
+/// A gateway behind a proxy that names clients as it likes.
+fn behind_a_proxy(limits: &str) -> Gateway {
+    Gateway::start(&format!(
+        "listeners: [{{ name: public, address: \"{{public}}\", proxy_protocol: v1 }}]\ntrusted_proxies: [127.0.0.0/8]\nlimits: {{ {limits} }}\nsites: [{{ hosts: [\"*\"], routes: [{{ respond: {{ status: 200 }} }}] }}]\n"
+    ))
+}
+
+/// A connection of a client that is answered.
+fn answered(gateway: &Gateway, client: &str) -> Option<Connection> {
+    let mut connection = Connection::open(gateway.public);
+    let family = if client.contains(':') { "TCP6" } else { "TCP4" };
+    connection.send(&format!("PROXY {family} {client} {client} 1000 80\r\n"));
+    connection.ask(GET).map(|_| connection)
+}
+
+#[test]
+fn connections_per_prefix() {
+    for (limit, held) in [
+        ("", 6),
+        (", connections_per_prefix: 2", 2),
+        (", connections_per_prefix: 4", 4),
+    ] {
+        let gateway = behind_a_proxy(&format!("connections_per_ip: 2{limit}"));
+        for (network, other) in [("192.0.2.", "192.0.3.1"), ("2001:db8:0:", "2001:db8:1::1")] {
+            let clients = (1..=6).map(|number| match network {
+                "192.0.2." => format!("{network}{number}"),
+                _ => format!("{network}{number}::1"),
+            });
+            let open: Vec<_> = clients.filter_map(|client| answered(&gateway, &client)).collect();
+            assert_eq!(open.len(), held, "{network} {limit}");
+            assert!(answered(&gateway, other).is_some(), "another network");
+        }
+        if held < 6 {
+            cut(&gateway, "connections_refused", "connections_per_prefix");
+        }
+    }
+}
+
+#[test]
+fn new_connections_per_ip() {
+    for (limit, burst) in [
+        ("{ rate: 1/h, burst: 2 }", 2),
+        ("{ rate: 1/h, burst: 4 }", 4),
+        ("{ rate: 1000/s, burst: 1 }", 6),
+    ] {
+        let gateway = behind_a_proxy(&format!("new_connections_per_ip: {limit}"));
+        let come = |client: &str| {
+            // Long enough for a fast rate to have filled its bucket again.
+            sleep(Duration::from_millis(20));
+            answered(&gateway, client).is_some()
+        };
+        assert_eq!((0..6).filter(|_| come("192.0.2.1")).count(), burst, "{limit}");
+        assert!(come("192.0.2.2"), "another client");
+        if burst < 6 {
+            cut(&gateway, "connections_refused", "new_connections_per_ip");
+        }
+    }
+}
+
 /// How many connections are answered while all of them stay open.
 fn open_at_once(gateway: &Gateway) -> usize {
     let mut open = Vec::new();

@@ -132,6 +132,55 @@ fn proxy_protocol() {
     assert_eq!(clients("l-off"), ["127.0.0.1"]);
 }
 
+#[test]
+fn sources() {
+    let lists = [
+        "allow: [127.0.0.0/8]",
+        "allow: [192.0.2.0/24]",
+        "deny: [127.0.0.1]",
+        "allow: [127.0.0.0/8], deny: [127.0.0.1]",
+    ];
+    let addresses = [ports::free(), ports::free(), ports::free(), ports::free()];
+    let listener = |(place, list): (usize, &str), proxy: &str| {
+        let address = addresses[place];
+        format!("{{ name: \"l-{place}\", address: \"{address}\"{proxy}, sources: {{ {list} }} }}")
+    };
+    let listeners: Vec<String> = lists.into_iter().enumerate().map(|it| listener(it, "")).collect();
+    let gateway = with_listener(&listeners.join(", ")).start();
+    let ask = |place: usize, before: &str| {
+        let mut connection = Connection::open(addresses[place]);
+        connection.send(before);
+        connection.ask(GET).is_some()
+    };
+    wait("the listeners", || ask(0, ""));
+    assert_eq!([0, 1, 2, 3].map(|place| ask(place, "")), [true, false, false, false]);
+    for place in [1, 2, 3] {
+        let mut connection = Connection::open(addresses[place]);
+        assert_eq!(connection.next_bytes(), None, "closed, and not answered");
+        let series = format!("portcullis_connections_refused_total{{listener=\"l-{place}\",reason=\"source_denied\"}}");
+        assert!(gateway.metric(&series) >= 2.0);
+    }
+
+    // Behind a proxy the client counts, and a proxy that is denied is not listened to.
+    let listeners: Vec<String> = lists
+        .into_iter()
+        .enumerate()
+        .map(|it| listener(it, ", proxy_protocol: v1"))
+        .collect();
+    gateway.write_config(&format!(
+        "listeners: [{{ name: public, address: \"{}\" }}, {}]\ntrusted_proxies: [127.0.0.0/8]\n{SITE}",
+        gateway.public,
+        listeners.join(", ")
+    ));
+    assert_eq!(gateway.reload().0, 200);
+    let header = |client: &str| format!("PROXY TCP4 {client} 192.0.2.9 1000 80\r\n");
+    assert_eq!(
+        [0, 1, 2, 3].map(|place| ask(place, &header("192.0.2.7"))),
+        [false, true, false, false]
+    );
+    assert_eq!([0, 1].map(|place| ask(place, &header("127.0.0.5"))), [true, false]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_certificates() {
     let authority = Authority::new();

@@ -42,11 +42,29 @@ fn limits(check: &mut Check<'_>, node: NodeId) {
     check.within(node, "keepalive_requests", limits.keepalive_requests, 1..=1_000_000_000);
     check.within(node, "connections", limits.connections, 1..=10_000_000);
     check.within(node, "connections_per_ip", limits.connections_per_ip, 1..=10_000_000);
+    let per_prefix = limits.connections_per_prefix();
+    check.within(node, "connections_per_prefix", per_prefix, 1..=10_000_000);
+    let new = check.at(node, "new_connections_per_ip");
+    check.within(new, "burst", limits.new_connections_per_ip.burst, 1..=1_000_000);
+    let counts = [
+        ("connections", limits.connections),
+        ("connections_per_prefix", per_prefix),
+        ("connections_per_ip", limits.connections_per_ip),
+    ];
+    for (place, (wide, most)) in counts.iter().enumerate() {
+        for (narrow, value) in counts.iter().skip(place + 1) {
+            never_reached(check, node, (narrow, *value), (wide, *most));
+        }
+    }
+}
+
+/// Reports a count that is written and can never be reached because of another that is.
+fn never_reached(check: &mut Check<'_>, node: NodeId, narrow: (&str, u32), wide: (&str, u32)) {
     let written = check
-        .written(node, "connections_per_ip")
-        .filter(|_| check.written(node, "connections").is_some());
-    if let Some(written) = written.filter(|_| limits.connections_per_ip > limits.connections) {
-        let message = "`connections_per_ip` is more than `connections`: it would never be reached";
+        .written(node, narrow.0)
+        .filter(|_| check.written(node, wide.0).is_some());
+    if let Some(written) = written.filter(|_| narrow.1 > wide.1) {
+        let message = format!("`{}` is more than `{}`: it would never be reached", narrow.0, wide.0);
         check.report_with(
             codes::CONFLICTING_KEYS,
             written,

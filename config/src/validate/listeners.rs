@@ -1,15 +1,18 @@
 //! Listeners and the admin listener.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::check::Check;
 use super::names;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::document::NodeId;
-use crate::listener::{Listener, ProxyProtocol};
+use crate::listener::{Listener, ProxyProtocol, Sources};
 
 /// Sockets that one hand-over to a new binary can carry, less the admin listener's and one to spare.
 const MOST: usize = 30;
+/// Networks of one list of `sources`.
+const MOST_NETWORKS: usize = 100_000;
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let listeners = &check.config.listeners;
@@ -64,6 +67,9 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
         let help = "add the load balancers' networks to `trusted_proxies`";
         check.report_key(codes::CONFLICTING_KEYS, check.at(node, "proxy_protocol"), message, help);
     }
+    if let Some(node) = check.written(node, "sources") {
+        sources(check, node, &listener.sources);
+    }
     let Some(tls) = &listener.tls else { return };
     let node = check.at(node, "tls");
     check.not_empty(node, "certificates", &tls.certificates, "add a certificate and its key");
@@ -81,6 +87,45 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
         let node = check.item(certificates, index);
         check.file(node, "certificate", Some(&files.certificate));
         check.file(node, "key", Some(&files.key));
+    }
+}
+
+fn sources(check: &mut Check<'_>, node: NodeId, sources: &Sources) {
+    for (key, list) in [("allow", &sources.allow), ("deny", &sources.deny)] {
+        if list.len() > MOST_NETWORKS {
+            let message = format!("`{key}` has {} networks; {MOST_NETWORKS} are the most", list.len());
+            check.report_key(
+                codes::OUT_OF_RANGE,
+                check.at(node, key),
+                message,
+                "join networks into larger ones",
+            );
+        }
+    }
+    if sources.allow.is_empty()
+        && sources.deny.is_empty()
+        && check.is_whole(node, "allow")
+        && check.is_whole(node, "deny")
+    {
+        let help = "name networks in one of them, or remove `sources`";
+        check.report_key(
+            codes::MISSING_KEY,
+            node,
+            "`sources` has neither `allow` nor `deny`: it would do nothing",
+            help,
+        );
+    }
+    let allowed: BTreeSet<_> = sources.allow.iter().collect();
+    let both = sources.deny.iter().position(|network| allowed.contains(network));
+    if let Some((index, network)) = both.and_then(|index| Some((index, sources.deny.get(index)?))) {
+        let message = format!("`{network}` is both allowed and denied");
+        let node = check.item(check.at(node, "deny"), index);
+        check.report_with(
+            codes::CONFLICTING_KEYS,
+            node,
+            message,
+            "`deny` wins: take it out of one list",
+        );
     }
 }
 

@@ -141,10 +141,12 @@ impl<P> Edge<P> {
 
     /// Lets the connection in, or says why not.
     async fn open(&self, arrival: &mut Arrival<'_>, mut tcp: Box<TcpStream>) -> Result<Guarded, Failure> {
+        arrival.check_peer()?;
         let mut permit = self.shared.admission.enter(arrival.policy.connections)?;
         if arrival.state.proxy_protocol != ProxyProtocol::Off {
             arrival.identify(&mut tcp).await?;
         }
+        arrival.check_client()?;
         arrival.claim(&mut permit)?;
         let local = tcp
             .get_socket_digest()
@@ -170,6 +172,23 @@ impl<P> Edge<P> {
 impl Arrival<'_> {
     fn deadline(&self) -> tokio::time::Instant {
         (self.accepted_at + self.policy.handshake_timeout).into()
+    }
+
+    /// Whether anything may be read from the other end of the TCP connection. The client of a PROXY listener is not known yet.
+    fn check_peer(&self) -> Result<(), Refusal> {
+        let (sources, peer) = (&self.state.sources, self.attempt.tcp_peer.ip());
+        let welcome = match self.state.proxy_protocol {
+            ProxyProtocol::Off => sources.permit(peer),
+            _ => !sources.deny(peer),
+        };
+        welcome.then_some(()).ok_or(Refusal::SourceDenied)
+    }
+
+    /// Whether the client that a PROXY header named may connect.
+    fn check_client(&self) -> Result<(), Refusal> {
+        let welcome =
+            self.state.proxy_protocol == ProxyProtocol::Off || self.state.sources.permit(self.attempt.peer.ip());
+        welcome.then_some(()).ok_or(Refusal::SourceDenied)
     }
 
     /// Learns from the PROXY header who the client is.
@@ -200,7 +219,12 @@ impl Arrival<'_> {
         if self.policy.trusts(client) {
             return Ok(());
         }
-        permit.claim(client, self.policy.connections_per_ip)
+        permit.arrive(client, self.policy.arrivals, self.accepted_at)?;
+        permit.claim(
+            client,
+            self.policy.connections_per_ip,
+            self.policy.connections_per_prefix,
+        )
     }
 
     /// Does the TLS handshake, if the listener has TLS.

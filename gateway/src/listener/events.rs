@@ -53,10 +53,16 @@ pub struct Attempt {
 /// Why a connection was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// The address is not one that the listener's `sources` let in.
+    SourceDenied,
     /// `limits.connections` is reached.
     Connections,
     /// `limits.connections_per_ip` is reached.
     ConnectionsPerIp,
+    /// The connections of the client's IPv4 /24 or IPv6 /48 have reached `limits.connections_per_prefix`.
+    ConnectionsPerPrefix,
+    /// The client opens connections faster than `limits.new_connections_per_ip`.
+    NewConnectionsPerIp,
     /// A PROXY listener was reached by somebody outside of `trusted_proxies`.
     ProxyUntrusted,
     /// The PROXY header is missing or wrong.
@@ -70,8 +76,11 @@ pub enum Refusal {
 impl Refusal {
     /// Every value `as_str` gives.
     pub const NAMES: &'static [&'static str] = &[
+        "source_denied",
         "connections",
         "connections_per_ip",
+        "connections_per_prefix",
+        "new_connections_per_ip",
         "proxy_untrusted",
         "proxy_missing",
         "proxy_version",
@@ -84,8 +93,11 @@ impl Refusal {
     /// The stable name, for logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::SourceDenied => "source_denied",
             Self::Connections => "connections",
             Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ConnectionsPerPrefix => "connections_per_prefix",
+            Self::NewConnectionsPerIp => "new_connections_per_ip",
             Self::ProxyUntrusted => "proxy_untrusted",
             Self::ProxyHeader(ProxyError::Missing) => "proxy_missing",
             Self::ProxyHeader(ProxyError::Version) => "proxy_version",

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use portcullis_config::listener::{Listener, ProxyProtocol};
 
 use super::connection::ListenerInfo;
+use super::sources::Sources;
 use super::tls::{CertificateInfo, Fingerprint, LoadedTls, Resumption, TlsError};
 
 /// Why listeners could not be prepared.
@@ -46,6 +47,7 @@ fn list(label: &str, addresses: &[SocketAddr]) -> String {
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub info: Arc<ListenerInfo>,
+    pub sources: Sources,
     pub proxy_protocol: ProxyProtocol,
     pub h2c: bool,
     pub tls: Option<LoadedTls>,
@@ -75,6 +77,7 @@ impl ListenerState {
                 index,
                 name: listener.name.as_str().into(),
             }),
+            sources: Sources::new(&listener.sources),
             proxy_protocol: listener.proxy_protocol,
             h2c: listener.h2c,
             tls,

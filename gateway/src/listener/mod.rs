@@ -6,6 +6,7 @@
 //! connections is told to [`ConnectionEvents`]. Nothing here knows routes, filters or upstreams.
 
 mod admission;
+mod arrivals;
 mod bodies;
 mod build;
 mod connection;
@@ -19,6 +20,7 @@ mod policy;
 pub mod proxy_protocol;
 mod sender;
 mod serve;
+mod sources;
 mod timer;
 mod tls;
 mod transport;
@@ -28,6 +30,7 @@ mod watch;
 mod tests;
 
 pub use admission::Admission;
+pub use arrivals::ArrivalRate;
 pub use bodies::BodyWatch;
 pub use build::Listeners;
 pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};

@@ -8,6 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use portcullis_config::gateway::Limits;
 
+use super::arrivals::ArrivalRate;
+
 /// Limits and trusted networks of every listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgePolicy {
@@ -27,6 +29,10 @@ pub struct EdgePolicy {
     pub connections: u32,
     /// Connections at once from one client (an IPv6 /64 is one).
     pub connections_per_ip: u32,
+    /// Connections at once from one IPv4 /24 or IPv6 /48.
+    pub connections_per_prefix: u32,
+    /// How fast one client may open connections.
+    pub arrivals: ArrivalRate,
     /// The largest request header, in bytes.
     pub request_header_bytes: u32,
     /// Networks whose PROXY headers are believed and whose connections do not count as one client's.
@@ -45,6 +51,8 @@ impl EdgePolicy {
             keepalive_requests: limits.keepalive_requests,
             connections: limits.connections,
             connections_per_ip: limits.connections_per_ip,
+            connections_per_prefix: limits.connections_per_prefix(),
+            arrivals: ArrivalRate::from(&limits.new_connections_per_ip),
             request_header_bytes: u32::try_from(limits.request_header_bytes.get()).unwrap_or(u32::MAX),
             trusted_proxies: trusted_proxies.to_vec(),
         }

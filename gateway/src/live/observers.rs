@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use portcullis_config::gateway::Config;
 
-use crate::listener::{Attempt, CloseReason, Connection, ConnectionEvents, EarlyReject, HandshakeFailure, Refusal};
+use crate::listener::{
+    Attempt, CloseReason, Connection, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal,
+};
 use crate::telemetry::access_log::{AccessLog, AccessLogError, Prepared};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
@@ -104,12 +106,12 @@ impl ConnectionEvents for ConnectionWatch {
 
     fn refused(&self, attempt: &Attempt, reason: Refusal) {
         self.0.connections.refused(&attempt.listener, reason);
-        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, ?reason, "connection refused");
+        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, reason = reason.as_str(), "connection refused");
     }
 
     fn handshake_failed(&self, attempt: &Attempt, reason: HandshakeFailure) {
         self.0.connections.handshake_failed(&attempt.listener, reason);
-        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, ?reason, "handshake failed");
+        tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, reason = reason.as_str(), "handshake failed");
     }
 
     fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
@@ -120,5 +122,12 @@ impl ConnectionEvents for ConnectionWatch {
 
     fn closed(&self, connection: &Connection, reason: CloseReason) {
         self.0.connections.closed(connection.listener(), reason);
+        // Every idle connection ends by its timeout unless its client is quicker: no news.
+        if let CloseReason::Cut(cut) = reason
+            && cut != Cut::KeepaliveTimeout
+        {
+            let listener = &*connection.listener().name;
+            tracing::info!(listener, peer = %connection.peer(), reason = cut.as_str(), "connection cut");
+        }
     }
 }

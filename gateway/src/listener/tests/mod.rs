@@ -243,6 +243,7 @@ async fn start(policy: EdgePolicy, edit: impl FnOnce(&mut Listener)) -> Running 
         name: "test".to_owned(),
         address,
         h2c: false,
+        sources: portcullis_config::listener::Sources::default(),
         proxy_protocol: ProxyProtocol::Off,
         tls: None,
     };
