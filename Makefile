@@ -2,7 +2,7 @@
 # Rust comes from rustup or from packages; .ci/need checks its version.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release lint tidy generate deny fuzz bench doc tools clean
+.PHONY: help demo test build release lint tidy generate deny fuzz bench side-by-side doc tools clean
 
 # rustup's folder is missing from the PATH of shells that were open when it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 600
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## run Portcullis with an upstream, an identity provider and a signed policy, on loopback
 	@.ci/need rust cc cmake
@@ -55,6 +55,15 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (600)
 bench: ## run the benches
 	@.ci/need rust cc cmake
 	cargo bench --package portcullis-benches
+
+SIDE ?=
+
+side-by-side: ## measure the shipped binary beside nginx, HAProxy and bare Pingora; SIDE="small guard --rounds 5" chooses
+	@.ci/need rust cc cmake
+	@.ci/need --try nginx haproxy wrk h2load taskset
+	cargo build --release --locked --package portcullis
+	cargo build --release --locked --package portcullis-benches --bin bare_pingora
+	cargo run --locked --package portcullis-benches --bin side_by_side -- $(SIDE)
 
 doc: ## build the API documentation
 	@.ci/need rust cc cmake

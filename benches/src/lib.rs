@@ -1,8 +1,9 @@
 //! What the benches measure, built: a chain with its requests, routers of many routes, tables with many keys. Measuring is
 //! the benches' own; whether the numbers are good enough is said nowhere here.
 
-#![allow(clippy::expect_used, clippy::panic)] // a fixture that cannot be built ends the bench
+#![allow(clippy::expect_used, clippy::panic, clippy::cast_precision_loss)] // a fixture that cannot be built ends the bench
 
 pub mod chain;
 pub mod routes;
+pub mod side;
 pub mod tables;
