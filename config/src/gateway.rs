@@ -82,6 +82,8 @@ pub struct Limits {
     pub request_body_bytes: ByteSize,
     /// From accept to a finished TLS handshake (and PROXY header).
     pub handshake_timeout: Duration,
+    /// TLS handshakes that do their public-key work at once, over all listeners. More wait, within `handshake_timeout`.
+    pub handshakes: u32,
     /// From the first byte of a request to the end of its header.
     pub header_timeout: Duration,
     /// Between two pieces of a request body.
@@ -136,6 +138,7 @@ impl Default for Limits {
             request_headers: 100,
             request_body_bytes: ByteSize::mib(10),
             handshake_timeout: Duration::from_secs(10),
+            handshakes: 16,
             header_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(20),
             min_rate: 256,

@@ -1,11 +1,14 @@
 //! Listeners as written: address, protocols, TLS, PROXY protocol.
 
+mod tls;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use tls::{Alpn, CertificateFiles, CipherSuite, Group, ListenerTls, TlsSession, TlsVersion, UnknownSni};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -58,65 +61,4 @@ pub enum ProxyProtocol {
     V2,
     /// Either version.
     Any,
-}
-
-/// TLS of a listener.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerTls {
-    /// Certificates with their keys. The one whose names cover the client's SNI is served; the first is the default.
-    pub certificates: Vec<CertificateFiles>,
-    /// The lowest version spoken.
-    #[serde(default)]
-    pub min_version: TlsVersion,
-    /// Protocols offered by ALPN, in order of preference.
-    #[serde(default = "default_alpn")]
-    pub alpn: Vec<Alpn>,
-}
-
-fn default_alpn() -> Vec<Alpn> {
-    vec![Alpn::H2, Alpn::Http11]
-}
-
-/// A certificate chain and its key, both PEM files. Changed files are picked up without a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CertificateFiles {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// A TLS version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    V1_3,
-}
-
-/// An application protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum Alpn {
-    /// HTTP/2.
-    #[serde(rename = "h2")]
-    H2,
-    /// HTTP/1.1.
-    #[serde(rename = "http/1.1")]
-    Http11,
-}
-
-impl Alpn {
-    /// The protocol's name in ALPN.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::H2 => "h2",
-            Self::Http11 => "http/1.1",
-        }
-    }
 }

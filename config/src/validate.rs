@@ -10,6 +10,7 @@ mod part;
 mod policy;
 mod routes;
 mod sites;
+mod tls;
 mod upstreams;
 
 use crate::diagnostic::Diagnostics;

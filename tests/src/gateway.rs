@@ -101,6 +101,13 @@ impl Builder {
         }
     }
 
+    /// Replaces what was given to [`Self::new`].
+    #[must_use]
+    pub fn with_yaml(mut self, yaml: &str) -> Self {
+        self.yaml = yaml.into();
+        self
+    }
+
     /// Its folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()

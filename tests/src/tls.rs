@@ -5,11 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::client::WantsClientCert;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::gateway::PATIENCE;
 
 /// An authority that only the test trusts.
 pub struct Authority {
@@ -45,6 +50,36 @@ impl Authority {
         self.certificate.pem()
     }
 
+    /// Certificate and key made from these parameters, both PEM.
+    pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).expect("a certificate").pem()
+    }
+
+    /// Settings of a client that trusts only this authority, with every version or those named.
+    pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.client_with(versions, rustls::crypto::ring::default_provider())
+            .with_no_client_auth()
+    }
+
+    /// The same, with another choice of suites or groups, and with or without a certificate of its own.
+    pub fn client_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        provider: CryptoProvider,
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).expect("the authority");
+        let versions = if versions.is_empty() {
+            rustls::ALL_VERSIONS
+        } else {
+            versions
+        };
+        ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+    }
+
     /// Connects with TLS; `alpn` is offered.
     pub async fn connect(
         &self,
@@ -52,19 +87,31 @@ impl Authority {
         host: &str,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.der().clone()).expect("the authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut config = self.client(&[]);
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from(host.to_owned()).expect("a name");
-        TlsConnector::from(Arc::new(config))
-            .connect(name, TcpStream::connect(address).await?)
-            .await
+        connect(&Arc::new(config), address, host).await
     }
+}
+
+/// Connects with TLS. Connections with the same settings resume each other's sessions.
+pub async fn connect(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+    host: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).expect("a name");
+    let stream = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
+}
+
+/// Sends a GET over HTTP/1.1 and reads the whole answer; empty when the connection ends without one.
+pub async fn get(stream: &mut TlsStream<TcpStream>, host: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    if stream.write_all(request.as_bytes()).await.is_ok() {
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 impl Default for Authority {

@@ -35,6 +35,7 @@ fn limits(check: &mut Check<'_>, node: NodeId) {
         ByteSize::bytes(1)..=ByteSize::mib(1 << 20),
     );
     check.timeout(node, "handshake_timeout", limits.handshake_timeout);
+    check.within(node, "handshakes", limits.handshakes, 1..=10_000);
     check.timeout(node, "header_timeout", limits.header_timeout);
     check.timeout(node, "body_idle_timeout", limits.body_idle_timeout);
     check.within(node, "min_rate", limits.min_rate, 0..=1 << 30);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::check::Check;
-use super::names;
+use super::{names, tls};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::document::NodeId;
 use crate::listener::{Listener, ProxyProtocol, Sources};
@@ -70,23 +70,8 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
     if let Some(node) = check.written(node, "sources") {
         sources(check, node, &listener.sources);
     }
-    let Some(tls) = &listener.tls else { return };
-    let node = check.at(node, "tls");
-    check.not_empty(node, "certificates", &tls.certificates, "add a certificate and its key");
-    check.not_empty(node, "alpn", &tls.alpn, "add `h2` or `http/1.1`");
-    let alpn = check.at(node, "alpn");
-    let protocols: Vec<_> = tls
-        .alpn
-        .iter()
-        .enumerate()
-        .map(|(i, id)| (id.as_str(), check.item(alpn, i)))
-        .collect();
-    check.distinct("protocol", protocols);
-    let certificates = check.at(node, "certificates");
-    for (index, files) in tls.certificates.iter().enumerate() {
-        let node = check.item(certificates, index);
-        check.file(node, "certificate", Some(&files.certificate));
-        check.file(node, "key", Some(&files.key));
+    if let Some(tls) = &listener.tls {
+        tls::check(check, check.at(node, "tls"), tls);
     }
 }
 

@@ -20,7 +20,6 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use portcullis_config::listener::ProxyProtocol;
 use tokio::time::timeout_at;
-use tokio_rustls::TlsAcceptor;
 
 use super::admission::{Admission, Permit};
 use super::connection::{Connection, Opening, TlsFacts};
@@ -30,7 +29,6 @@ use super::handle::{ListenerHandle, ListenerState};
 use super::policy::EdgePolicy;
 use super::proxy_protocol::{self, Origin, ReadError};
 use super::serve::HttpConnection;
-use super::tls;
 use super::transport::Transport;
 
 /// What all listeners share.
@@ -232,15 +230,8 @@ impl Arrival<'_> {
         let Some(tls) = &self.state.tls else {
             return Ok((Transport::Plain(tcp), None));
         };
-        let accept = TlsAcceptor::from(Arc::clone(&tls.config)).accept(*tcp);
-        match timeout_at(self.deadline(), accept).await {
-            Ok(Ok(stream)) => {
-                let facts = tls::facts(stream.get_ref().1);
-                Ok((Transport::Tls(Box::new(stream)), Some(facts)))
-            }
-            Ok(Err(error)) => Err(tls::failure(&error)),
-            Err(_) => Err(HandshakeFailure::Timeout),
-        }
+        let (stream, facts) = tls.accept(*tcp, &self.policy.handshakes, self.deadline()).await?;
+        Ok((Transport::Tls(stream), Some(facts)))
     }
 }
 

@@ -114,10 +114,14 @@ impl Refusal {
 pub enum HandshakeFailure {
     /// Not finished within `limits.handshake_timeout`.
     Timeout,
+    /// It waited for one of `limits.handshakes` until `limits.handshake_timeout` was over.
+    Busy,
     /// The client left.
     Closed,
     /// What came is not TLS.
     NotTls,
+    /// The client asks for a name that no certificate covers, or for none, and `unknown_sni` is `reject`.
+    UnknownName,
     /// No TLS version, cipher suite, group or signature scheme in common.
     NoCommonParameters,
     /// The client offers application protocols, and none of ours.
@@ -132,8 +136,10 @@ impl HandshakeFailure {
     /// Every value `as_str` gives.
     pub const NAMES: &'static [&'static str] = &[
         "timeout",
+        "busy",
         "closed",
         "not_tls",
+        "unknown_name",
         "no_common_parameters",
         "no_common_protocol",
         "client_alert",
@@ -144,8 +150,10 @@ impl HandshakeFailure {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Busy => "busy",
             Self::Closed => "closed",
             Self::NotTls => "not_tls",
+            Self::UnknownName => "unknown_name",
             Self::NoCommonParameters => "no_common_parameters",
             Self::NoCommonProtocol => "no_common_protocol",
             Self::ClientAlert => "client_alert",

@@ -11,7 +11,7 @@ use portcullis_config::listener::{Listener, ProxyProtocol};
 
 use super::connection::ListenerInfo;
 use super::sources::Sources;
-use super::tls::{CertificateInfo, Fingerprint, LoadedTls, Resumption, TlsError};
+use super::tls::{CertificateInfo, LoadedTls, TlsError};
 
 /// Why listeners could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +56,8 @@ pub(super) struct ListenerState {
 impl ListenerState {
     /// Reads what `listener` names. `before` is what is served now, whose sessions stay good.
     fn load(index: usize, listener: &Listener, before: Option<&Self>, now: SystemTime) -> Result<Self, ListenerError> {
-        let resumption = before
-            .and_then(|state| state.tls.as_ref())
-            .map(|tls| Arc::clone(&tls.resumption));
-        let load = |tls| {
-            let resumption = resumption.map_or_else(|| Resumption::new().map(Arc::new), Ok)?;
-            LoadedTls::load(tls, resumption, now)
-        };
+        let tls_before = before.and_then(|state| state.tls.as_ref());
+        let load = |tls| LoadedTls::load(tls, tls_before, now);
         let tls = listener
             .tls
             .as_ref()
@@ -163,28 +158,6 @@ impl ListenerHandles {
             prepared.push((Arc::clone(handle), state));
         }
         Ok(PreparedListeners(prepared))
-    }
-
-    /// Whether a certificate or key that is served has another file now. Blocks on the disk.
-    pub fn files_changed(&self) -> bool {
-        self.fingerprints() != self.fingerprints_now()
-    }
-
-    /// Of the files as they were when they were loaded.
-    pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        self.map_tls(|tls| tls.fingerprint.clone())
-    }
-
-    /// Of the same files as they are now; lets a watcher remember which change it has already tried. Blocks on the disk.
-    pub fn fingerprints_now(&self) -> Vec<Fingerprint> {
-        self.map_tls(|tls| tls.fingerprint.again())
-    }
-
-    fn map_tls<T>(&self, f: impl Fn(&LoadedTls) -> T) -> Vec<T> {
-        self.0
-            .iter()
-            .filter_map(|handle| handle.state().tls.as_ref().map(&f))
-            .collect()
     }
 
     /// The certificates that are served.

@@ -9,12 +9,15 @@ use ipnet::IpNet;
 use portcullis_config::gateway::Limits;
 
 use super::arrivals::ArrivalRate;
+use super::tls::HandshakeSlots;
 
 /// Limits and trusted networks of every listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgePolicy {
     /// From accept to the end of the PROXY header and the TLS handshake.
     pub handshake_timeout: Duration,
+    /// How many TLS handshakes may do their public-key work at once.
+    pub handshakes: HandshakeSlots,
     /// From the first byte of a request to the end of its header. A new connection's clock starts at once.
     pub header_timeout: Duration,
     /// The longest pause inside a body, either way, and the window over which [`Self::min_rate`] is measured.
@@ -44,6 +47,7 @@ impl EdgePolicy {
     pub fn new(limits: &Limits, trusted_proxies: &[IpNet]) -> Self {
         Self {
             handshake_timeout: limits.handshake_timeout.get(),
+            handshakes: HandshakeSlots::new(limits.handshakes),
             header_timeout: limits.header_timeout.get(),
             body_idle_timeout: limits.body_idle_timeout.get(),
             min_rate: limits.min_rate,

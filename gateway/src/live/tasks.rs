@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::listener::ListenerTls;
 use portcullis_config::units::Duration as Interval;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -85,8 +86,7 @@ impl Live {
         let files = snapshot.gateway.files.iter().map(PathBuf::as_path);
         let bundle = config.policy.as_ref().and_then(|policy| policy.bundle.file.as_deref());
         let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-        let certificates = certificates.flat_map(|tls| &tls.certificates);
-        let certificates = certificates.flat_map(|files| [files.certificate.as_path(), files.key.as_path()]);
+        let certificates = certificates.flat_map(ListenerTls::files);
         let upstreams = config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
         let upstreams = upstreams
             .flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key])

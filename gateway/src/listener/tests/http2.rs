@@ -30,7 +30,10 @@ async fn fetch(send: &SendRequest<Bytes>, path: &str) -> String {
 async fn agreed_on_by_alpn() {
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path(), "a", &["a.test"]);
-    let running = start(long(), |listener| listener.tls = Some(with_tls(vec![files.clone()]))).await;
+    let running = start(long(), |listener| {
+        listener.tls = Some(ListenerTls::new(vec![files.clone()]));
+    })
+    .await;
     let config = tls::client(&[&files], &["h2", "http/1.1"], &[]);
     let send = open(
         tls::handshake(running.connect().await, &config, "a.test")

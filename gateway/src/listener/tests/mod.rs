@@ -392,11 +392,3 @@ fn certificate(folder: &Path, file: &str, names: &[&str]) -> CertificateFiles {
     std::fs::write(&files.key, issued.signing_key.serialize_pem()).unwrap();
     files
 }
-
-fn with_tls(certificates: Vec<CertificateFiles>) -> ListenerTls {
-    ListenerTls {
-        certificates,
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
-    }
-}

@@ -54,7 +54,7 @@ async fn it_comes_before_tls() {
     let files = certificate(folder.path(), "a", &["a.test"]);
     let running = start(trusting(), |listener| {
         listener.proxy_protocol = ProxyProtocol::V2;
-        listener.tls = Some(with_tls(vec![files.clone()]));
+        listener.tls = Some(ListenerTls::new(vec![files.clone()]));
     })
     .await;
     let mut tcp = running.connect().await;

@@ -50,7 +50,7 @@ pub(super) async fn handshake(
 
 async fn secure(folder: &Path, edit: impl FnOnce(&mut ListenerTls)) -> (Running, CertificateFiles) {
     let files = certificate(folder, "a", &["a.test"]);
-    let mut tls = with_tls(vec![files.clone()]);
+    let mut tls = ListenerTls::new(vec![files.clone()]);
     edit(&mut tls);
     (
         start(
@@ -137,7 +137,7 @@ async fn the_name_chooses_the_certificate() {
     let first = certificate(folder.path(), "first", &["first.test"]);
     let exact = certificate(folder.path(), "exact", &["b.example.test"]);
     let wild = certificate(folder.path(), "wild", &["*.example.test"]);
-    let tls = with_tls(vec![first.clone(), exact.clone(), wild.clone()]);
+    let tls = ListenerTls::new(vec![first.clone(), exact.clone(), wild.clone()]);
     let running = start(long(), |listener| listener.tls = Some(tls)).await;
     for (name, files) in [
         ("first.test", &first),
@@ -223,4 +223,50 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_wait_for_a_slot_and_silent_clients_take_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path(), "a", &["a.test"]);
+    let tls = crate::listener::tls::LoadedTls::load(
+        &ListenerTls::new(vec![files.clone()]),
+        None,
+        std::time::SystemTime::now(),
+    )
+    .unwrap();
+    let policy = |handshakes| {
+        EdgePolicy::new(
+            &Limits {
+                handshakes,
+                ..Limits::default()
+            },
+            &[],
+        )
+    };
+    let (one, two) = (policy(1).handshakes, policy(2).handshakes);
+    let config = client(&[&files], &[], &[]);
+    let shake = async |slots: &HandshakeSlots, within: Duration| {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let name = ServerName::try_from("a.test").unwrap();
+        let connect = TlsConnector::from(Arc::clone(&config)).connect(name, theirs);
+        let deadline = tokio::time::Instant::now() + within;
+        let (accepted, _client) = tokio::join!(tls.accept(ours, slots, deadline), timeout(within, connect));
+        accepted.map(|(_, facts)| facts.version)
+    };
+    let (silent, _open) = tokio::io::duplex(64);
+    let far = tokio::time::Instant::now() + PATIENCE;
+    let waiting = tls.accept(silent, &one, far);
+    tokio::select! {
+        _ = waiting => panic!("a silent client is waited for"),
+        done = shake(&one, PATIENCE) => assert_eq!(done.unwrap(), "TLSv1.3"),
+    }
+    let taken = (one.take().await, two.take().await);
+    assert_eq!(
+        shake(&one, Duration::from_millis(300)).await.unwrap_err(),
+        HandshakeFailure::Busy
+    );
+    assert_eq!(shake(&two, PATIENCE).await.unwrap(), "TLSv1.3");
+    drop(taken);
+    assert_eq!(shake(&one, PATIENCE).await.unwrap(), "TLSv1.3");
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use portcullis_config::secret::SecretError;
+
 /// Why TLS could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -101,9 +103,21 @@ pub enum TlsError {
     /// The listener lists no certificate.
     #[error("the listener has no certificate; add one under `tls.certificates`")]
     NoCertificates,
-    /// No ticket key could be made.
-    #[error("cannot make a key for session tickets: {0}; the system gives no random bytes")]
-    Ticketer(#[source] rustls::Error),
+    /// No key of tickets could be made.
+    #[error("cannot make a key for session tickets: the system gives no random bytes")]
+    NoRandom,
+    /// A shared key of tickets cannot be had.
+    #[error("a key of session tickets cannot be read: {0}")]
+    Secret(#[source] SecretError),
+    /// A shared key of tickets has another form.
+    #[error(
+        "{reference} is no key of session tickets: it must be 48 or 80 bytes, raw or base64; \
+         make one with `openssl rand -base64 80`"
+    )]
+    TicketKey {
+        /// The reference.
+        reference: String,
+    },
     /// The parts do not fit together.
     #[error("TLS cannot be set up: {0}")]
     Config(#[source] rustls::Error),

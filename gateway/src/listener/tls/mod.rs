@@ -4,8 +4,10 @@
 
 mod certificate;
 mod error;
-mod fingerprint;
+mod handshake;
+mod parameters;
 mod resolver;
+mod sessions;
 
 #[cfg(test)]
 mod tests;
@@ -13,54 +15,33 @@ mod tests;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use portcullis_config::listener::{Alpn, ListenerTls, TlsVersion};
+use portcullis_config::listener::{Alpn, ListenerTls, UnknownSni};
 use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 
 use super::connection::TlsFacts;
 use super::events::HandshakeFailure;
 use resolver::Resolver;
+use sessions::Sessions;
 
 pub use certificate::CertificateInfo;
 pub use error::TlsError;
-pub use fingerprint::Fingerprint;
-
-/// Sessions kept for clients that resume without tickets. A client is a few hundred bytes.
-const SESSIONS: usize = 65_536;
-
-/// What lets a client come back without a full handshake. Kept when certificates are replaced.
-#[derive(Debug)]
-pub(super) struct Resumption {
-    ticketer: Arc<dyn ProducesTickets>,
-    sessions: Arc<dyn StoresServerSessions + Send + Sync>,
-}
-
-impl Resumption {
-    pub(super) fn new() -> Result<Self, TlsError> {
-        Ok(Self {
-            ticketer: ring::Ticketer::new().map_err(TlsError::Ticketer)?,
-            sessions: ServerSessionMemoryCache::new(SESSIONS),
-        })
-    }
-}
+pub use handshake::HandshakeSlots;
 
 /// A listener's TLS, ready to serve.
 #[derive(Debug)]
 pub(super) struct LoadedTls {
     pub config: Arc<ServerConfig>,
-    pub resumption: Arc<Resumption>,
     pub certificates: Vec<CertificateInfo>,
-    /// Of the files as they were when they were read.
-    pub fingerprint: Fingerprint,
+    resolver: Arc<Resolver>,
+    unknown_sni: UnknownSni,
+    sessions: Sessions,
 }
 
 impl LoadedTls {
-    /// Reads the files that `tls` names and builds the configuration. Blocks on the disk.
-    pub(super) fn load(tls: &ListenerTls, resumption: Arc<Resumption>, now: SystemTime) -> Result<Self, TlsError> {
-        // Taken first, so that a file that changes while we read looks changed afterwards.
-        let fingerprint = Fingerprint::of(tls);
-        let provider = Arc::new(ring::default_provider());
+    /// Reads the files that `tls` names and builds the configuration. Blocks on the disk. `before` is what is served now,
+    /// whose sessions stay good.
+    pub(super) fn load(tls: &ListenerTls, before: Option<&Self>, now: SystemTime) -> Result<Self, TlsError> {
+        let provider = Arc::new(parameters::provider(tls));
         let mut resolver = Resolver::default();
         let mut certificates = Vec::with_capacity(tls.certificates.len());
         for files in &tls.certificates {
@@ -71,32 +52,40 @@ impl LoadedTls {
         if certificates.is_empty() {
             return Err(TlsError::NoCertificates);
         }
-        let versions = match tls.min_version {
-            TlsVersion::V1_2 => rustls::ALL_VERSIONS,
-            TlsVersion::V1_3 => &[&rustls::version::TLS13],
-        };
+        let resolver = Arc::new(resolver);
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
+            .with_protocol_versions(parameters::versions(tls.min_version))
             .map_err(TlsError::Config)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+            .with_cert_resolver(Arc::clone(&resolver) as _);
         config.alpn_protocols = tls
             .alpn
             .iter()
             .map(|alpn| alpn_name(*alpn).as_bytes().to_vec())
             .collect();
-        config.ticketer = Arc::clone(&resumption.ticketer);
-        config.session_storage = Arc::clone(&resumption.sessions) as _;
+        // Who writes suites down writes down which are better.
+        config.ignore_client_order = tls.cipher_suites.is_some();
+        let sessions = Sessions::open(&tls.session, [0; 32], before.map(|before| &before.sessions))?;
+        sessions.apply(&mut config);
         // A request in early data could be replayed (RFC 8446, section 8), and an answer before the handshake is
         // complete would go to somebody who has proved nothing.
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
         Ok(Self {
             config: Arc::new(config),
-            resumption,
             certificates,
-            fingerprint,
+            resolver,
+            unknown_sni: tls.unknown_sni,
+            sessions,
         })
+    }
+
+    /// Whether a client that asks for `name` is served.
+    fn serves(&self, name: Option<&str>) -> bool {
+        match self.unknown_sni {
+            UnknownSni::Default => true,
+            UnknownSni::Reject => name.is_some_and(|name| self.resolver.knows(name)),
+        }
     }
 }
 

@@ -32,9 +32,12 @@ impl Resolver {
         self.all.push(key);
     }
 
-    /// The certificates to choose from for `name`.
-    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
-        let Some(name) = name else { return &self.all };
+    /// Whether a certificate is for `name`.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.named(name).is_some()
+    }
+
+    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
         let lower;
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             lower = name.to_ascii_lowercase();
@@ -42,10 +45,13 @@ impl Resolver {
         } else {
             name
         };
-        self.exact
-            .get(name)
-            .or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent)))
-            .map_or(&self.all, Vec::as_slice)
+        let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        self.exact.get(name).or_else(parent).map(Vec::as_slice)
+    }
+
+    /// The certificates to choose from for `name`.
+    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+        name.and_then(|name| self.named(name)).unwrap_or(&self.all)
     }
 
     /// The first that `usable` accepts, else the first.
@@ -100,6 +106,8 @@ mod tests {
         ] {
             let chosen = resolver.choose(name, |_| true).unwrap();
             assert!(Arc::ptr_eq(&chosen, &keys[expected]), "{name:?}");
+            let known = expected != 0 || name == Some("default.test");
+            assert_eq!(name.is_some_and(|name| resolver.knows(name)), known, "{name:?}");
         }
         let second = resolver
             .choose(Some("a.example.com"), |key| !std::ptr::eq(key, Arc::as_ptr(&keys[1])))

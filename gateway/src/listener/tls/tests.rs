@@ -24,12 +24,7 @@ fn write(folder: &Path, name: &str, names: &[&str], edit: impl FnOnce(&mut Certi
 }
 
 fn load(certificates: Vec<CertificateFiles>) -> Result<LoadedTls, TlsError> {
-    let tls = ListenerTls {
-        certificates,
-        min_version: TlsVersion::V1_2,
-        alpn: vec![Alpn::H2, Alpn::Http11],
-    };
-    LoadedTls::load(&tls, Arc::new(Resumption::new()?), SystemTime::now())
+    LoadedTls::load(&ListenerTls::new(certificates), None, SystemTime::now())
 }
 
 fn refusal(certificates: Vec<CertificateFiles>) -> String {
@@ -57,13 +52,11 @@ fn tickets_and_sessions_outlive_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let files = write(folder.path(), "a", &["example.com"], |_| {});
     let first = load(vec![files.clone()]).unwrap();
-    let tls = ListenerTls {
-        certificates: vec![files],
-        min_version: TlsVersion::V1_3,
-        alpn: vec![Alpn::Http11],
-    };
-    let second = LoadedTls::load(&tls, first.resumption.clone(), SystemTime::now()).unwrap();
-    assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
+    let mut tls = ListenerTls::new(vec![files]);
+    tls.alpn = vec![Alpn::Http11];
+    let second = LoadedTls::load(&tls, Some(&first), SystemTime::now()).unwrap();
+    let ticket = first.config.ticketer.encrypt(b"session").unwrap();
+    assert_eq!(second.config.ticketer.decrypt(&ticket).unwrap(), b"session");
     assert!(Arc::ptr_eq(
         &first.config.session_storage,
         &second.config.session_storage
