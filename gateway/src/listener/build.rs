@@ -14,8 +14,9 @@ use portcullis_config::listener::Listener;
 use super::edge::{Edge, EdgeShared};
 use super::handle::ListenerHandles;
 
-/// Of every connection; Pingora's own default would be 64 KiB, and most connections idle most of the time.
-const READ_BUFFER: usize = 8 << 10;
+/// None: whoever reads from a connection (TLS, HTTP/1, HTTP/2) has a buffer of its own, and most connections idle most of
+/// the time. Pingora's default would be 64 KiB for each.
+const READ_BUFFER: usize = 0;
 
 /// Finds clients whose network is gone within five minutes, even behind a request that waits for its answer.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive {

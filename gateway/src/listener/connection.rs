@@ -85,6 +85,8 @@ pub struct Connection {
     /// Whether the current request of HTTP/1 has a body.
     has_body: AtomicBool,
     received: AtomicU64,
+    /// Bytes that the requests so far were made of; [`UNKNOWN`] once one of them did not say.
+    taken: AtomicU64,
     sent: AtomicU64,
     cut: AtomicU8,
     reader: AtomicWaker,
@@ -92,6 +94,7 @@ pub struct Connection {
 }
 
 const NOT_CUT: u8 = u8::MAX;
+const UNKNOWN: u64 = u64::MAX;
 
 impl Connection {
     pub(super) fn new(opening: Opening) -> Self {
@@ -104,6 +107,7 @@ impl Connection {
             requests: AtomicU64::new(0),
             has_body: AtomicBool::new(false),
             received: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             cut: AtomicU8::new(NOT_CUT),
             reader: AtomicWaker::new(),
@@ -144,6 +148,7 @@ impl Connection {
             let watched = (!session.is_upgrade_req()).then_some(idle);
             session.set_read_timeout(watched);
             connection.has_body.store(!session.is_body_empty(), Relaxed);
+            connection.take(session);
         }
         session.set_total_drain_timeout(Some(idle));
         Some(connection)
@@ -280,6 +285,27 @@ impl Connection {
 
     fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Counts the bytes of a request, as its header says.
+    fn take(&self, session: &Session) {
+        let header = session
+            .as_http1()
+            .map_or(0, |http1| http1.get_headers_raw_bytes().len());
+        let body = if self.has_body() {
+            let length = session.req_header().headers.get(http::header::CONTENT_LENGTH);
+            length.and_then(|length| length.to_str().ok()?.parse().ok())
+        } else {
+            Some(0)
+        };
+        let before = self.taken.load(Relaxed);
+        let taken = body.and_then(|body: u64| before.checked_add(header as u64)?.checked_add(body));
+        self.taken.store(taken.unwrap_or(UNKNOWN), Relaxed);
+    }
+
+    /// Whether nothing has come of the next request for certain.
+    pub(super) fn is_idle(&self) -> bool {
+        self.taken.load(Relaxed) == self.bytes_received()
     }
 
     pub(super) fn epoch(&self) -> u32 {

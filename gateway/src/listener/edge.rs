@@ -120,7 +120,8 @@ where
         let events = Arc::clone(&self.shared.events);
         let http = HttpConnection::new(Arc::clone(&self.proxy), connection, events, state.h2c);
         drop(state);
-        Arc::new(http).process_new(Box::new(guarded), shutdown).await
+        Arc::new(http).serve(Box::new(guarded), shutdown).await;
+        None
     }
 
     /// Nothing: Pingora's own clean-up would close idle connections at once, under the feet of clients that are about to

@@ -1,17 +1,22 @@
 //! Between a guarded connection and Pingora's HTTP: the options of this one connection, and when its requests end.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use http::Method;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::connection::Connection;
+use super::connection::{Connection, Protocol};
 use super::events::{ConnectionEvents, EarlyReject};
+use super::guard::Guarded;
 use super::policy::EdgePolicy;
 
 /// Streams that a client may have open at once on one connection.
@@ -25,6 +30,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of responses that are kept for one stream while the client does not take them.
 const SEND_BUFFER: usize = 128 << 10;
+
+/// As much of a header as is read at once. Most are shorter.
+const READ: usize = 4 << 10;
 
 /// Serves HTTP on one connection.
 pub(super) struct HttpConnection<P> {
@@ -55,6 +63,63 @@ impl<P> HttpConnection<P> {
             options,
         }
     }
+}
+
+impl<P> HttpConnection<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    /// Serves the connection to its end.
+    pub(super) async fn serve(self: Arc<Self>, guarded: Box<Guarded>, shutdown: &ShutdownWatch) {
+        if self.options.h2c || self.connection.protocol() == Protocol::Http2 {
+            self.process_new(guarded, shutdown).await;
+        } else {
+            self.serve_http1(guarded, shutdown).await;
+        }
+    }
+
+    /// What Pingora does for HTTP/1, except that what a request needs (half of a connection's memory and more) is only set up when
+    /// its first bytes are here.
+    async fn serve_http1(self: Arc<Self>, mut guarded: Box<Guarded>, shutdown: &ShutdownWatch) -> Option<()> {
+        let mut settings = None;
+        loop {
+            let begun = if self.connection.is_idle() {
+                Some(first_bytes(&mut guarded).await?)
+            } else {
+                None
+            };
+            let mut session = ServerSession::new_http1(guarded);
+            match settings.take() {
+                None => {
+                    session.set_keepalive((!*shutdown.borrow()).then_some(0));
+                    session.set_keepalive_reuses_remaining(self.options.keepalive_request_limit);
+                }
+                Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
+            }
+            if let Some(begun) = begun {
+                session.set_pipelined_prefix(begun);
+            }
+            let (stream, kept) = self.process_new_http(session, shutdown).await?.consume();
+            guarded = stream.into_any().downcast().ok()?;
+            settings = kept;
+        }
+    }
+}
+
+/// Waits for the next request, without a buffer. `None`: it does not come.
+async fn first_bytes(guarded: &mut Guarded) -> Option<BytesMut> {
+    poll_fn(|cx| {
+        let mut bytes = [0; READ];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        Pin::new(&mut *guarded).poll_read(cx, &mut buffer).map(|read| {
+            read.ok()?;
+            let mut begun = BytesMut::with_capacity(READ);
+            begun.extend_from_slice(buffer.filled());
+            (!begun.is_empty()).then_some(begun)
+        })
+    })
+    .await
 }
 
 fn h2_options(policy: &EdgePolicy) -> H2Options {
