@@ -2,12 +2,13 @@
 # Rust comes from rustup or from packages; .ci/need checks its version.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release lint tidy generate deny fuzz bench side-by-side doc tools clean
+.PHONY: help demo test build release lint tidy generate deny fuzz bench side-by-side idle overload soak doc tools clean
 
 # rustup's folder is missing from the PATH of shells that were open when it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 1200
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
@@ -64,6 +65,21 @@ side-by-side: ## measure the shipped binary beside nginx, HAProxy and bare Pingo
 	cargo build --release --locked --package portcullis
 	cargo build --release --locked --package portcullis-benches --bin bare_pingora
 	cargo run --locked --package portcullis-benches --bin side_by_side -- $(SIDE)
+
+idle: ## measure the memory of 4,000 idle connections, three times
+	@.ci/need rust cc cmake
+	cargo build --release --locked --package portcullis
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- idle
+
+overload: ## measure what is left of capacity when twice as much is asked
+	@.ci/need rust cc cmake
+	cargo build --release --locked --package portcullis
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- overload
+
+soak: ## run at half capacity for SOAK_SECONDS (1200) and watch the memory
+	@.ci/need rust cc cmake
+	cargo build --release --locked --package portcullis
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- soak --seconds $(SOAK_SECONDS)
 
 doc: ## build the API documentation
 	@.ci/need rust cc cmake

@@ -57,7 +57,9 @@ pub(crate) fn run(flags: &mut Flags) -> bool {
                 mib(after)
             );
         }
-        println!("at most {most:.1} KiB each (bound {KIB_EACH}); {left:+.1} MiB after {cycles} cycles (bound {MIB_LEFT})");
+        println!(
+            "at most {most:.1} KiB each (bound {KIB_EACH}); {left:+.1} MiB after {cycles} cycles (bound {MIB_LEFT})"
+        );
         most <= KIB_EACH && left <= MIB_LEFT
     })
 }

@@ -74,7 +74,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("{mode}: {}", if within { "within its bounds" } else { "NOT within its bounds" });
+    println!(
+        "{mode}: {}",
+        if within {
+            "within its bounds"
+        } else {
+            "NOT within its bounds"
+        }
+    );
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -32,7 +32,9 @@ impl Resident {
             .collect();
         #[expect(clippy::cast_precision_loss, reason = "a count of samples")]
         let count = after.len() as f64;
-        let (sum_x, sum_y) = after.iter().fold((0.0, 0.0), |(x, y), sample| (x + sample.0, y + sample.1));
+        let (sum_x, sum_y) = after
+            .iter()
+            .fold((0.0, 0.0), |(x, y), sample| (x + sample.0, y + sample.1));
         let (mean_x, mean_y) = (sum_x / count, sum_y / count);
         let spread: f64 = after.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
         let common: f64 = after.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();

@@ -112,17 +112,13 @@ pub(crate) async fn closed_loop(address: SocketAddr, clients: usize, request: &'
                 };
                 while Instant::now() < until {
                     let asked = Instant::now();
-                    match client.ask(request).await {
-                        Ok(answer) => {
-                            tally.borrow_mut().answered(answer.status, asked.elapsed());
-                            if answer.closes {
-                                break;
-                            }
-                        }
-                        Err(_) => {
-                            tally.borrow_mut().failed += 1;
-                            break;
-                        }
+                    let Ok(answer) = client.ask(request).await else {
+                        tally.borrow_mut().failed += 1;
+                        break;
+                    };
+                    tally.borrow_mut().answered(answer.status, asked.elapsed());
+                    if answer.closes {
+                        break;
                     }
                 }
             }
