@@ -3,6 +3,7 @@
 
 mod framing;
 pub mod http2;
+pub mod portable;
 
 pub use framing::{framings, lines};
 

@@ -2,7 +2,7 @@
 //! 6.2.2). Reads of the answers no more than what became of a stream.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::gateway::PATIENCE;
@@ -17,6 +17,7 @@ pub enum Kind {
     Settings = 4,
     Ping = 6,
     GoAway = 7,
+    WindowUpdate = 8,
     Continuation = 9,
 }
 
@@ -85,8 +86,8 @@ fn text(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A connection whose preface and settings are sent.
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     statuses: BTreeMap<u32, u16>,
     bodies: BTreeMap<u32, Vec<u8>>,
@@ -98,6 +99,13 @@ impl Connection {
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Over a stream that is there already, such as TLS.
+    pub fn over(stream: S) -> Self {
         let mut connection = Self {
             stream,
             buffer: Vec::new(),
@@ -112,6 +120,7 @@ impl Connection {
     /// Sends bytes. A connection that the other end has closed is no failure here.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+        let _ = self.stream.flush();
     }
 
     /// Waits for what becomes of a stream.
