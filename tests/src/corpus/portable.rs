@@ -84,7 +84,9 @@ impl Case {
     /// What is sent, in short.
     pub fn shown(&self) -> String {
         let piece = |piece: &Piece| match piece {
-            Piece::Bytes(bytes) if bytes.len() > 600 => format!("{}.. ({} bytes)", bytes[..300].escape_ascii(), bytes.len()),
+            Piece::Bytes(bytes) if bytes.len() > 600 => {
+                format!("{}.. ({} bytes)", bytes[..300].escape_ascii(), bytes.len())
+            }
             Piece::Bytes(bytes) => bytes.escape_ascii().to_string(),
             other => format!("{{{other:?}}}"),
         };
@@ -157,7 +159,9 @@ fn outcomes(name: &str, text: &str, mut form: Form) -> Allowed {
             "body" => form.body = value.into_bytes(),
             "no" => form.absent.push(value),
             "has" => {
-                let (field, value) = value.split_once(':').unwrap_or_else(|| panic!("{name}: has=FIELD:VALUE"));
+                let (field, value) = value
+                    .split_once(':')
+                    .unwrap_or_else(|| panic!("{name}: has=FIELD:VALUE"));
                 form.present.push((field.to_owned(), value.to_owned()));
             }
             "behind" => form.behind = value.split_once('@').map(|(target, host)| (target.into(), host.into())),
@@ -252,7 +256,12 @@ fn fields(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         match part {
             "get" | "post" => {
                 let method = part.to_ascii_uppercase();
-                for (name, value) in [(":method", method.as_str()), (":scheme", "https"), (":path", "/x"), (":authority", "a")] {
+                for (name, value) in [
+                    (":method", method.as_str()),
+                    (":scheme", "https"),
+                    (":path", "/x"),
+                    (":authority", "a"),
+                ] {
                     fields.push((name.into(), value.into()));
                 }
             }
@@ -260,7 +269,10 @@ fn fields(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
             _ if part.starts_with('-') => fields.retain(|(name, _)| name != part[1..].as_bytes()),
             _ => {
                 let (name, value) = field(part);
-                match fields.iter_mut().find(|(known, _)| *known == name && name.starts_with(b":")) {
+                match fields
+                    .iter_mut()
+                    .find(|(known, _)| *known == name && name.starts_with(b":"))
+                {
                     Some(known) => known.1 = value,
                     None => fields.push((name, value)),
                 }
@@ -274,9 +286,15 @@ fn fields(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    let marks = [("{pause}", Piece::Pause), ("{wait}", Piece::Wait), ("{end}", Piece::End)];
+    let marks = [
+        ("{pause}", Piece::Pause),
+        ("{wait}", Piece::Wait),
+        ("{end}", Piece::End),
+    ];
     loop {
-        let next = marks.iter().filter_map(|(mark, piece)| Some((rest.find(mark)?, *mark, piece)));
+        let next = marks
+            .iter()
+            .filter_map(|(mark, piece)| Some((rest.find(mark)?, *mark, piece)));
         let Some((at, mark, piece)) = next.min_by_key(|(at, ..)| *at) else {
             break;
         };
@@ -368,7 +386,11 @@ mod tests {
         assert!(cases.len() > 700, "{}", cases.len());
         let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         names.sort_unstable();
-        let twice: Vec<&&str> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
+        let twice: Vec<&&str> = names
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| &pair[0])
+            .collect();
         assert!(twice.is_empty(), "{twice:?}");
         for id in ["2025-0037", "2025-0070", "2026-0033", "2026-0034", "2026-0035"] {
             let name = format!("rustsec-{id}/");
@@ -379,7 +401,11 @@ mod tests {
             let none = allowed.statuses.is_empty() && !allowed.closed && !allowed.cut && allowed.forwarded.is_none();
             assert!(!none, "{}: nothing is allowed", case.name);
             let (number, section) = case.rfc.split_once(' ').expect("an RFC and its section");
-            assert!(number.parse::<u16>().is_ok() && section.starts_with(|c: char| c.is_ascii_digit()), "{}", case.name);
+            assert!(
+                number.parse::<u16>().is_ok() && section.starts_with(|c: char| c.is_ascii_digit()),
+                "{}",
+                case.name
+            );
         }
     }
 
@@ -388,7 +414,10 @@ mod tests {
         assert_eq!(bytes(r"a\r\n\x41\0\\{y*3}"), b"a\r\nA\0\\yyy");
         assert_eq!(pieces("a{wait}b{end}").len(), 4);
         let fields = fields("get & -:scheme & :path=/y & x-a=b=c & +:path=/z");
-        let names: Vec<String> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+        let names: Vec<String> = fields
+            .iter()
+            .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
+            .collect();
         assert_eq!(names, [":method", ":path", ":authority", "x-a", ":path"]);
         assert_eq!(fields[1].1, b"/y");
         assert_eq!(fields[3].1, b"b=c");
