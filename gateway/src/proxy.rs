@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -42,7 +43,10 @@ impl ProxyHttp for Portcullis {
 
     async fn early_request_filter(&self, session: &mut Session, _exchange: &mut Exchange) -> Result<()> {
         Connection::begin(session);
-        session.set_keepalive(self.live.keepalive());
+        // HTTP/1.0 ends with its answer, unless the client asks for more.
+        if session.as_http1().is_none_or(HttpSession::will_keepalive) {
+            session.set_keepalive(self.live.keepalive());
+        }
         session.set_pipelining_enabled(true);
         Ok(())
     }

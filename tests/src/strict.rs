@@ -55,9 +55,7 @@ impl Message {
     /// The host of a request, without its port, in small letters.
     pub fn host(&self) -> String {
         let host = self.all("host").first().cloned().unwrap_or_default();
-        let end = host.rfind(']').map_or(0, |end| end + 1);
-        let port = host[end..].find(':').map_or(host.len(), |at| end + at);
-        host[..port].to_ascii_lowercase()
+        split_port(&host).0.to_ascii_lowercase()
     }
 
     /// The status of an answer.
@@ -284,10 +282,7 @@ fn host(message: &Message) -> Result<(), String> {
     let [host] = hosts.as_slice() else {
         return Err(format!("{} Hosts", hosts.len()));
     };
-    let (name, port) = match host.rfind(']') {
-        Some(end) => host.split_at(end + 1),
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
-    };
+    let (name, port) = split_port(host);
     let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let is_name = match inside {
         Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -298,6 +293,14 @@ fn host(message: &Message) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("the Host {host:?}"))
+    }
+}
+
+/// Name, and port with its colon.
+fn split_port(host: &str) -> (&str, &str) {
+    match host.rfind(']') {
+        Some(end) => host.split_at(end + 1),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     }
 }
 
@@ -320,7 +323,8 @@ fn connection(message: &Message) -> Result<(), String> {
         .collect();
     let upgrades = message.all("upgrade");
     let websocket = upgrades.len() == 1 && upgrades[0].eq_ignore_ascii_case("websocket");
-    if !upgrades.is_empty() && !(websocket && options.contains(&"upgrade")) {
+    let agreed = websocket && options.contains(&"upgrade");
+    if !(upgrades.is_empty() || agreed) {
         return Err(format!("Upgrade: {}", upgrades.join(", ")));
     }
     let known = |option: &&str| ["close", "keep-alive"].contains(option) || (*option == "upgrade" && websocket);

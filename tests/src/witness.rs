@@ -125,15 +125,14 @@ fn serve(mut stream: TcpStream, state: &State) {
             }
         }
         let mut chunk = [0; 16384];
-        match stream.read(&mut chunk) {
-            Ok(read @ 1..) => buffer.extend_from_slice(&chunk[..read]),
-            _ => {
-                if let (false, Parsed::Partial(head)) = (buffer.is_empty(), strict::request(&buffer)) {
-                    saw(Event::Partial(head, buffer));
-                }
-                return;
+        let read = stream.read(&mut chunk).unwrap_or_default();
+        if read == 0 {
+            if let (false, Parsed::Partial(head)) = (buffer.is_empty(), strict::request(&buffer)) {
+                saw(Event::Partial(head, buffer));
             }
+            return;
         }
+        buffer.extend_from_slice(&chunk[..read]);
     }
 }
 

@@ -250,13 +250,19 @@ impl Exchange {
 
     /// Whether this is a WebSocket handshake (RFC 6455) that HTTP/1.1 can carry through.
     pub(super) fn is_websocket(session: &Session) -> bool {
+        let headers = &session.req_header().headers;
         session.is_upgrade_req()
-            && session
-                .req_header()
-                .headers
+            && headers
                 .get(header::UPGRADE)
                 .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && headers.get_all(header::CONNECTION).iter().any(names_upgrade)
     }
+}
+
+/// Whether a Connection names Upgrade: without that, Upgrade means nothing (RFC 9110, 7.8).
+fn names_upgrade(connection: &HeaderValue) -> bool {
+    let mut names = connection.as_bytes().split(|byte| *byte == b',');
+    names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 fn expects_to_continue(session: &Session) -> bool {

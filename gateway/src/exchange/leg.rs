@@ -148,6 +148,11 @@ impl Exchange {
             // We have told the client to go on; the upstream has nothing left to agree to.
             request.remove_header(&http::header::EXPECT);
         }
+        if request.headers.contains_key(http::header::UPGRADE) && !Self::is_websocket(session) {
+            // Pingora looks at Upgrade alone, and sends both.
+            request.remove_header(&http::header::UPGRADE);
+            request.remove_header(&http::header::CONNECTION);
+        }
         self.leg.sent = true;
         Ok(())
     }
@@ -164,11 +169,15 @@ impl Exchange {
         if self.request_bytes > self.snapshot.gateway.config.limits.request_body_bytes.get() {
             return Err(self.fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
         }
-        let Some(state) = &mut self.chain else { return Ok(()) };
-        match chain_of(&self.snapshot, self.route).on_request_body(state, chunk, last) {
-            Ok(()) => Ok(()),
-            Err(stop) => Err(self.stopped(stop)),
+        let judged = match &mut self.chain {
+            Some(state) => chain_of(&self.snapshot, self.route).on_request_body(state, chunk, last),
+            None => Ok(()),
+        };
+        if last && chunk.as_ref().is_some_and(Bytes::is_empty) {
+            // Pingora writes it as a chunk, which ends the body, and then ends the body.
+            *chunk = None;
         }
+        judged.map_err(|stop| self.stopped(stop))
     }
 
     #[allow(clippy::unnecessary_box_returns)] // Pingora's errors are boxes.

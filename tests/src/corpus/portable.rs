@@ -217,11 +217,17 @@ fn downgrade(text: &str) -> (Vec<Piece>, Form) {
                 all.extend(frame(Frame::WindowUpdate, 0, 1, &[0; 4]));
             }
         }
+        Some("!hole") => {
+            for (flags, data) in [(0, ""), (0, SMUGGLED), (0, ""), (END_STREAM, "")] {
+                all.extend(frame(Frame::Data, flags, 1, data.as_bytes()));
+            }
+        }
         Some("!empty") => all.extend(frame(Frame::Data, END_STREAM, 1, b"")),
         Some(data) => all.extend(frame(Frame::Data, end(trailers.is_none()), 1, &bytes(data))),
     }
     match trailers {
         None => {}
+        Some("!empty") => all.extend(frame(Frame::Data, END_STREAM, 1, b"")),
         Some("!open") => all.extend(frame_of_fields(0, &[(b"x-sum".to_vec(), b"1".to_vec())])),
         Some(trailers) => all.extend(frame_of_fields(END_STREAM, &self::fields(trailers))),
     }
@@ -265,9 +271,15 @@ fn fields(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
                     fields.push((name.into(), value.into()));
                 }
             }
-            _ if part.starts_with('+') => fields.push(field(&part[1..])),
-            _ if part.starts_with('-') => fields.retain(|(name, _)| name != part[1..].as_bytes()),
             _ => {
+                if let Some(more) = part.strip_prefix('+') {
+                    fields.push(field(more));
+                    continue;
+                }
+                if let Some(gone) = part.strip_prefix('-') {
+                    fields.retain(|(name, _)| name != gone.as_bytes());
+                    continue;
+                }
                 let (name, value) = field(part);
                 match fields
                     .iter_mut()
@@ -284,30 +296,19 @@ fn fields(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 /// Bytes with pauses among them.
 fn pieces(text: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
     let marks = [
         ("{pause}", Piece::Pause),
         ("{wait}", Piece::Wait),
         ("{end}", Piece::End),
     ];
-    loop {
-        let next = marks
-            .iter()
-            .filter_map(|(mark, piece)| Some((rest.find(mark)?, *mark, piece)));
-        let Some((at, mark, piece)) = next.min_by_key(|(at, ..)| *at) else {
-            break;
-        };
-        if at > 0 {
-            pieces.push(Piece::Bytes(bytes(&rest[..at])));
-        }
-        pieces.push(piece.clone());
-        rest = &rest[at + mark.len()..];
+    let next = marks
+        .into_iter()
+        .filter_map(|(mark, piece)| Some((text.split_once(mark)?, piece)));
+    match next.min_by_key(|((before, _), _)| before.len()) {
+        None if text.is_empty() => Vec::new(),
+        None => vec![Piece::Bytes(bytes(text))],
+        Some(((before, behind), piece)) => [pieces(before), vec![piece], pieces(behind)].concat(),
     }
-    if !rest.is_empty() {
-        pieces.push(Piece::Bytes(bytes(rest)));
-    }
-    pieces
 }
 
 /// What a text stands for.

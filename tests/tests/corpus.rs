@@ -1,0 +1,39 @@
+//! The corpus against Portcullis: every case comes to one of its allowed outcomes, the strict origin can account for every
+//! byte, and a second client right after each case gets exactly its own answer. What filters must see is in `hostile.rs`.
+
+use portcullis_e2e::corpus::portable;
+use portcullis_e2e::proxies::Which;
+use portcullis_e2e::suite;
+
+#[test]
+fn every_case_is_refused_or_comes_out_canonical() {
+    let mut cases = portable::cases();
+    cases.retain(|case| WHOLE.iter().any(|family| case.name.starts_with(family)));
+    assert!(cases.len() > 400, "{}", cases.len());
+    let report = suite::run(Which::Portcullis, &cases, 4).expect("Portcullis starts");
+    assert!(
+        report.failures.is_empty(),
+        "{} failed:\n{}",
+        report.failures.len(),
+        report.list()
+    );
+}
+
+/// The families of cases of which none fails.
+const WHOLE: &[&str] = &[
+    "answer/",
+    "authority/",
+    "both/",
+    "coding/",
+    "expect/",
+    "field/",
+    "h2-",
+    "hop/",
+    "host/",
+    "length/",
+    "method/",
+    "path/",
+    "pseudo/",
+    "rustsec-",
+    "upgrade/",
+];
