@@ -191,7 +191,7 @@ fn behind_a_proxy(limits: &str) -> Gateway {
 fn answered(gateway: &Gateway, client: &str) -> Option<Connection> {
     let mut connection = Connection::open(gateway.public);
     let family = if client.contains(':') { "TCP6" } else { "TCP4" };
-    connection.send(&format!("PROXY {family} {client} {client} 1000 80\r\n"));
+    connection.send(format!("PROXY {family} {client} {client} 1000 80\r\n"));
     connection.ask(GET).map(|_| connection)
 }
 
