@@ -40,7 +40,7 @@ impl Fortress {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
         });
         let gateway = Builder::new(&format!(
-            "listeners: [{{ name: public, address: \"{{public}}\", h2c: true }}]\nlimits: {{ header_timeout: 1s, body_idle_timeout: 1s, keepalive_timeout: 2s }}\n{}upstreams: {{ app: {{ servers: [\"{}\"] }} }}\nsites:\n- hosts: [private.test]\n  filters: {GUARDS}\n  routes: [{{ name: private, proxy: {{ upstream: app }} }}]\n- hosts: [\"*\"]\n  routes:\n  - {{ name: admin, match: {{ path_prefix: /admin }}, filters: {GUARDS}, proxy: {{ upstream: app }} }}\n  - {{ name: public, match: {{ path_prefix: /public }}, proxy: {{ upstream: app }} }}\n{more}",
+            "listeners: [{{ name: public, address: \"{{public}}\", h2c: true }}]\nlimits: {{ header_timeout: 1s, body_idle_timeout: 1s, keepalive_timeout: 2s, new_connections_per_ip: {{ rate: 100000/s, burst: 100000 }} }}\n{}upstreams: {{ app: {{ servers: [\"{}\"] }} }}\nsites:\n- hosts: [private.test]\n  filters: {GUARDS}\n  routes: [{{ name: private, proxy: {{ upstream: app }} }}]\n- hosts: [\"*\"]\n  routes:\n  - {{ name: admin, match: {{ path_prefix: /admin }}, filters: {GUARDS}, proxy: {{ upstream: app }} }}\n  - {{ name: public, match: {{ path_prefix: /public }}, proxy: {{ upstream: app }} }}\n{more}",
             idp.identity(""),
             origin.address
         ))

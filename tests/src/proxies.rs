@@ -112,7 +112,7 @@ fn portcullis(dir: &Path, secure: SocketAddr, origin: SocketAddr) -> Gateway {
     let dir = dir.display();
     Builder::new(&format!(
         "listeners:\n- {{ name: public, address: \"{{public}}\" }}\n- {{ name: tls, address: \"{secure}\", tls: {{ certificates: [{{ certificate: \"{dir}/a.crt\", key: \"{dir}/a.key\" }}] }} }}\n\
-         limits: {{ header_timeout: 1s, body_idle_timeout: 1s }}\n\
+         limits: {{ header_timeout: 1s, body_idle_timeout: 1s, new_connections_per_ip: {{ rate: 100000/s, burst: 100000 }} }}\n\
          upstreams: {{ app: {{ servers: [\"{origin}\"], passive_health: {{ failures: 0 }} }} }}\n\
          sites: [{{ hosts: [\"*\"], routes: [{{ proxy: {{ upstream: app }} }}] }}]\n"
     ))
