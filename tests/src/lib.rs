@@ -12,6 +12,7 @@ pub mod h1;
 pub mod h2raw;
 pub mod idp;
 pub mod load;
+pub mod mutate;
 pub mod nginx;
 pub mod origin;
 pub mod ports;

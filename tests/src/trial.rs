@@ -100,24 +100,34 @@ impl Lane {
 
     /// Another client asks, and must get exactly its own answer, from an origin that saw exactly its own request.
     pub fn second_client(&mut self) -> Result<(), String> {
-        self.victims += 1;
-        let target = format!("/second/{}", self.victims);
-        let ask = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").into_bytes();
-        let got = client(self.proxy.plain, &[Piece::Bytes(ask)], false);
-        let own = echo("GET", &target, "a", 0);
-        let is_own = |answer: &Message| answer.status() == 200 && answer.body == own.as_bytes();
-        if got.answers.len() != 1 || !is_own(&got.answers[0]) || !got.rest.is_empty() {
-            return Err(format!("the second client got {}", got.said()));
-        }
-        let events = self.witness.take();
-        let odd = events.iter().find(|event| match event {
+        let others = self.second_client_among_others()?;
+        let odd = others.iter().find(|event| match event {
             // The rest of a body that was answered early comes when it comes.
-            Event::Request(seen) if seen.target() == "/early" => false,
-            Event::Request(seen) => seen.target() != target || !seen.body.is_empty(),
+            Event::Request(seen) => seen.target() != "/early",
             Event::Partial(head, _) => head.is_none(),
             Event::Wrong(..) => true,
         });
         odd.map_or(Ok(()), |odd| Err(format!("with the second client came {}", told(odd))))
+    }
+
+    /// The same, with what else the origin saw in the meantime.
+    pub fn second_client_among_others(&mut self) -> Result<Vec<Event>, String> {
+        self.victims += 1;
+        let target = format!("/second/{}", self.victims);
+        let ask = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").into_bytes();
+        let got = client(self.proxy.plain, &[Piece::Bytes(ask)], false);
+        let answer = echo("GET", &target, "a", 0);
+        let is_own = |message: &Message| message.status() == 200 && message.body == answer.as_bytes();
+        if got.answers.len() != 1 || !is_own(&got.answers[0]) || !got.rest.is_empty() {
+            return Err(format!("the second client got {}", got.said()));
+        }
+        let is_own =
+            |event: &Event| matches!(event, Event::Request(seen) if seen.target() == target && seen.body.is_empty());
+        let (own, others): (Vec<Event>, Vec<Event>) = self.witness.take().into_iter().partition(is_own);
+        match own.len() {
+            1 => Ok(others),
+            count => Err(format!("the second client's request came {count} times")),
+        }
     }
 }
 

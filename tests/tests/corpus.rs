@@ -2,6 +2,7 @@
 //! byte, and a second client right after each case gets exactly its own answer. What filters must see is in `hostile.rs`.
 
 use portcullis_e2e::corpus::portable;
+use portcullis_e2e::mutate;
 use portcullis_e2e::proxies::Which;
 use portcullis_e2e::suite;
 
@@ -17,6 +18,19 @@ fn every_case_is_refused_or_comes_out_canonical() {
         report.failures.len(),
         report.list()
     );
+}
+
+#[test]
+fn requests_that_are_made_worse_leave_nothing_that_the_origin_cannot_account_for() {
+    let tally = mutate::run(Which::Portcullis, 1, 3000, 4).expect("Portcullis starts");
+    assert!(
+        tally.faults.is_empty(),
+        "{} of {}: {:#?}",
+        tally.faults.len(),
+        tally.sent,
+        tally.faults
+    );
+    assert!(tally.forwarded > 100 && tally.refused > 1000, "{tally:?}");
 }
 
 /// The families of cases of which none fails.
