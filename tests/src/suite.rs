@@ -1,6 +1,7 @@
 //! The whole corpus against one proxy: several lanes at once, each with a proxy and an origin of its own, and the table of
 //! what came of it. Cases are judged in [`crate::trial`].
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,6 +49,25 @@ impl Report {
         format!(
             "| proxy | kind | cases | passed | failed | of these a MUST |\n|---|---|---|---|---|---|\n{}",
             rows.concat()
+        )
+    }
+
+    /// One line a family of names: cases and failed.
+    pub fn families(&self, cases: &[Case]) -> String {
+        let family = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+        let mut rows: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+        for case in cases {
+            rows.entry(family(&case.name)).or_default()[0] += 1;
+        }
+        for failure in &self.failures {
+            rows.entry(family(&failure.name)).or_default()[1] += 1;
+        }
+        let rows = rows
+            .iter()
+            .map(|(family, [cases, failed])| format!("| {family} | {cases} | {failed} |\n"));
+        format!(
+            "| family | cases | failed |\n|---|---|---|\n{}",
+            rows.collect::<String>()
         )
     }
 

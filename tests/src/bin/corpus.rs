@@ -53,7 +53,12 @@ fn main() {
     let started = std::time::Instant::now();
     let report = suite::run(options.which, &cases, options.lanes).expect("a proxy that is installed");
     let version = version(options.which);
-    println!("{}\n{}", report.table(&version), report.list());
+    println!(
+        "{}\n{}\n{}",
+        report.table(&version),
+        report.families(&cases),
+        report.list()
+    );
     if options.bytes {
         for failure in &report.failures {
             let case = cases
