@@ -55,7 +55,7 @@ impl Attributes for Sample {
             Key::Header(name) => filled(self.headers.get(name)?.to_str().ok()?),
             Key::Query(name) => filled(self.query.get(name.as_ref())?),
             Key::Ip(IpAttribute::Address) => Some(Cow::Owned(self.address?.to_canonical().to_string())),
-            Key::Ip(_) | Key::Ua(_) => None,
+            Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) => None,
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Key {
     Query(Box<str>),
     /// What the connection tells of the client.
     Ip(IpAttribute),
+    /// What the client's verified certificate tells.
+    Mtls(MtlsAttribute),
     /// What the User-Agent tells of the client.
     Ua(UaAttribute),
 }
@@ -33,6 +35,19 @@ pub enum IpAttribute {
     Tor,
 }
 
+/// `mtls:NAME`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MtlsAttribute {
+    /// The first subject alternative name: a URI before a host name before an e-mail address before an IP address.
+    San,
+    /// The distinguished name.
+    Subject,
+    /// The serial number, hexadecimal.
+    Serial,
+    /// SHA-256 of the certificate, hexadecimal.
+    Fingerprint,
+}
+
 /// `ua:NAME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -41,7 +56,7 @@ pub enum UaAttribute {
     BotCategory,
 }
 
-const SOURCES: [&str; 5] = ["jwt", "header", "query", "ip", "ua"];
+const SOURCES: [&str; 6] = ["jwt", "header", "query", "ip", "mtls", "ua"];
 const IP: [(&str, IpAttribute); 5] = [
     ("address", IpAttribute::Address),
     ("country", IpAttribute::Country),
@@ -49,12 +64,25 @@ const IP: [(&str, IpAttribute); 5] = [
     ("type", IpAttribute::Type),
     ("tor", IpAttribute::Tor),
 ];
+const MTLS: [(&str, MtlsAttribute); 4] = [
+    ("san", MtlsAttribute::San),
+    ("subject", MtlsAttribute::Subject),
+    ("serial", MtlsAttribute::Serial),
+    ("fingerprint", MtlsAttribute::Fingerprint),
+];
 const UA: [(&str, UaAttribute); 2] = [("bot", UaAttribute::Bot), ("bot_category", UaAttribute::BotCategory)];
 
 impl IpAttribute {
     /// The name after `ip:`.
     pub fn name(self) -> &'static str {
         name_of(&IP, self)
+    }
+}
+
+impl MtlsAttribute {
+    /// The name after `mtls:`.
+    pub fn name(self) -> &'static str {
+        name_of(&MTLS, self)
     }
 }
 
@@ -87,6 +115,7 @@ impl FromStr for Key {
         }
         match source {
             "ip" => attribute(text, name, &IP).map(Self::Ip),
+            "mtls" => attribute(text, name, &MTLS).map(Self::Mtls),
             "ua" => attribute(text, name, &UA).map(Self::Ua),
             _ => {
                 let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
@@ -131,6 +160,7 @@ impl fmt::Display for Key {
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Ip(attribute) => write!(f, "ip:{}", attribute.name()),
+            Self::Mtls(attribute) => write!(f, "mtls:{}", attribute.name()),
             Self::Ua(attribute) => write!(f, "ua:{}", attribute.name()),
         }
     }
@@ -140,7 +170,7 @@ text_type!(
     Key,
     "a key such as jwt:sub, header:x-tenant, query:plan or ip:address",
     "ip:address",
-    "^((jwt|header|query):[A-Za-z0-9_-]+|ip:(address|country|asn|type|tor)|ua:(bot|bot_category))$"
+    "^((jwt|header|query):[A-Za-z0-9_-]+|ip:(address|country|asn|type|tor)|mtls:(san|subject|serial|fingerprint)|ua:(bot|bot_category))$"
 );
 
 #[cfg(test)]
@@ -155,6 +185,8 @@ mod tests {
             "query:Plan",
             "ip:address",
             "ip:tor",
+            "mtls:san",
+            "mtls:fingerprint",
             "ua:bot",
             "ua:bot_category",
         ] {

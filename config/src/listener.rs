@@ -1,5 +1,6 @@
 //! Listeners as written: address, protocols, TLS, PROXY protocol.
 
+mod client_auth;
 mod tls;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use client_auth::{ClientAuth, ClientAuthMode, SanPattern};
 pub use tls::{Alpn, CertificateFiles, CipherSuite, Group, ListenerTls, TlsSession, TlsVersion, UnknownSni};
 
 /// One listening socket.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 pub use crate::http_text::{HeaderName, Method, Status};
 pub use crate::link::{Link, Mode, OnError};
 use crate::matcher::HostPattern;
+use crate::units::Duration;
 
 /// A group of hosts with their routes.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -20,8 +21,38 @@ pub struct Site {
     /// Filters of every route of the site; they run before the route's own.
     #[serde(default)]
     pub filters: Vec<Link>,
+    /// Tell browsers to come back over TLS only (RFC 6797). Sent over TLS.
+    pub hsts: Option<Hsts>,
     /// The routes. The most specific match wins, whatever the order.
     pub routes: Vec<Route>,
+}
+
+/// `Strict-Transport-Security` (RFC 6797). A field of the same name from an upstream is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hsts {
+    /// How long browsers remember it. `0s` makes them forget.
+    pub max_age: Duration,
+    /// It is for every host below the site's, too.
+    #[serde(default)]
+    pub include_subdomains: bool,
+    /// Ask for a place in the lists that browsers ship. Needs `include_subdomains` and a `max_age` of 365 d.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+impl Hsts {
+    /// The field's value.
+    pub fn value(&self) -> String {
+        let mut value = format!("max-age={}", self.max_age.get().as_secs());
+        for (on, directive) in [
+            (self.include_subdomains, "; includeSubDomains"),
+            (self.preload, "; preload"),
+        ] {
+            value.push_str(if on { directive } else { "" });
+        }
+        value
+    }
 }
 
 /// Requests that match, what is done to them and who answers. Exactly one of `proxy`, `redirect`, `respond`.

@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use http::HeaderName;
 use portcullis_bundles::attributes::Attributes;
-use portcullis_config::key::{IpAttribute, Key, UaAttribute};
+use portcullis_config::key::{IpAttribute, Key, MtlsAttribute, UaAttribute};
 
 use crate::agents;
 use crate::buckets::KeyHasher;
@@ -41,6 +41,7 @@ pub fn text<'r>(request: &'r Request<'_>, key: &Key) -> Result<Option<Cow<'r, st
         Key::Ip(IpAttribute::Address) => Ok(Some(Cow::Owned(request.head.client.address.to_canonical().to_string()))),
         // Refused when configuration and bundle are loaded, by `unsupported`.
         Key::Ip(_) => Ok(None),
+        Key::Mtls(attribute) => Ok(certificate(request, *attribute).map(Cow::Borrowed)),
         Key::Ua(attribute) => Ok(agent(request, *attribute).map(Cow::Borrowed)),
     }
 }
@@ -69,7 +70,9 @@ pub fn unsupported(key: &Key) -> Option<&'static str> {
         Key::Ip(IpAttribute::Country | IpAttribute::Asn | IpAttribute::Type | IpAttribute::Tor) => {
             Some("this version has no source of address data, so the key would never have a value")
         }
-        Key::Ip(IpAttribute::Address) | Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Ua(_) => None,
+        Key::Ip(IpAttribute::Address) | Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Mtls(_) | Key::Ua(_) => {
+            None
+        }
     }
 }
 
@@ -127,6 +130,17 @@ pub(crate) fn header<'r>(request: &'r Request<'_>, name: &HeaderName) -> Option<
 fn is_alike(sent: &str, name: &str) -> bool {
     let folded = sent.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
     sent.len() == name.len() && folded.eq(name.bytes())
+}
+
+fn certificate<'r>(request: &'r Request<'_>, attribute: MtlsAttribute) -> Option<&'r str> {
+    let certificate = request.facts.certificate.as_ref()?;
+    let value = match attribute {
+        MtlsAttribute::San => certificate.sans.first()?,
+        MtlsAttribute::Subject => &certificate.subject,
+        MtlsAttribute::Serial => &certificate.serial,
+        MtlsAttribute::Fingerprint => &certificate.fingerprint,
+    };
+    (!value.is_empty()).then_some(value)
 }
 
 fn agent(request: &Request<'_>, attribute: UaAttribute) -> Option<&'static str> {

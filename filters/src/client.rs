@@ -15,6 +15,19 @@ pub struct Client {
     pub tls: bool,
 }
 
+/// A client's certificate, verified. Texts are as in the certificate and may be anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Subject alternative names: URIs, then host names, e-mail addresses, IP addresses.
+    pub sans: Vec<Box<str>>,
+    /// The distinguished name, such as `CN=app, O=Example`.
+    pub subject: Box<str>,
+    /// The serial number in lower-case hexadecimal digits.
+    pub serial: Box<str>,
+    /// SHA-256 of the certificate in lower-case hexadecimal digits.
+    pub fingerprint: Box<str>,
+}
+
 /// The time of a request, read once when its header was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {

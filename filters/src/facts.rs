@@ -7,11 +7,14 @@ use smallvec::SmallVec;
 
 use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
+use crate::client::ClientCertificate;
 use crate::record::Decision;
 
 /// Findings of an exchange.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
+    /// The client's certificate, verified in the TLS handshake. Known from the beginning.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// Claims of the verified token.
     pub claims: Option<Arc<Claims>>,
     /// Changes to the header fields that go upstream. Later filters see them.

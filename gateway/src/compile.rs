@@ -63,6 +63,11 @@ pub fn compile(loaded: &Loaded, heritage: &Heritage<'_>) -> Result<Gateway, Diag
             files: loaded.files.clone(),
             router: Router::compile(&config.sites, &listeners),
             routes,
+            hsts: if config.sites.iter().any(|site| site.hsts.is_some()) {
+                config.sites.iter().map(hsts).collect()
+            } else {
+                Vec::new()
+            },
             unrouted,
             upstreams: Arc::new(upstreams),
             zones: Arc::new(zones.finish()),
@@ -121,6 +126,7 @@ struct SiteCompiler<'a> {
 impl SiteCompiler<'_> {
     fn routes(&mut self, routes: &mut Vec<Route>, out: &mut Diagnostics) {
         let hosts: Arc<[_]> = self.site.hosts.as_slice().into();
+        let hsts = hsts(self.site);
         let site = self.name();
         // What state hangs on; no route can be called like this.
         let scope = format!("site {site}");
@@ -153,6 +159,7 @@ impl SiteCompiler<'_> {
                 exact: matches.path.is_some(),
                 chain,
                 action,
+                hsts: hsts.clone(),
             });
         }
     }
@@ -192,6 +199,11 @@ impl SiteCompiler<'_> {
             body: Bytes::from(respond.body.clone()),
         })
     }
+}
+
+/// The value of a site's `Strict-Transport-Security`, all of it digits and names of directives.
+fn hsts(site: &Site) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(site.hsts.as_ref()?.value()).ok()
 }
 
 /// A route's match in a few words, for logs and metrics.

@@ -10,7 +10,10 @@ pub mod record;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, Method, StatusCode};
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use portcullis_filters::chain::{Chain, ChainState};
 use portcullis_filters::client::{Client, Now};
@@ -103,6 +106,26 @@ impl Exchange {
     /// The route that matched.
     pub fn route(&self) -> Option<&Route> {
         self.snapshot.gateway.route(self.route?)
+    }
+
+    /// Adds what the site says about transport (RFC 6797), when this answer goes over TLS.
+    pub(crate) fn add_hsts(&self, header: &mut ResponseHeader) -> Result<()> {
+        let gateway = &*self.snapshot.gateway;
+        if gateway.hsts.is_empty() || !self.client.as_ref().is_some_and(|client| client.tls) {
+            return Ok(());
+        }
+        let value = match (self.route(), &self.target, &self.connection) {
+            (Some(route), _, _) => route.hsts.as_ref(),
+            (None, Some(target), Some(connection)) => {
+                let site = gateway.router.site(connection.listener().index, &target.host);
+                site.and_then(|site| gateway.hsts.get(site)?.as_ref())
+            }
+            (None, _, _) => None,
+        };
+        match value {
+            Some(value) => header.insert_header(STRICT_TRANSPORT_SECURITY, value),
+            None => Ok(()),
+        }
     }
 
     /// The links that ran.

@@ -101,6 +101,7 @@ impl Answer {
     pub async fn write(mut self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
         forward::edit_response(&mut self.header, &exchange.facts.response_headers)?;
         self.header.insert_header(forward::X_REQUEST_ID, exchange.id.as_str())?;
+        exchange.add_hsts(&mut self.header)?;
         let status = self.header.status;
         let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if !bodiless {

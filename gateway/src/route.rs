@@ -88,9 +88,14 @@ impl Router {
         router
     }
 
+    /// The place of the site that a host belongs to. `host` is lower-case without a port.
+    pub fn site(&self, listener: usize, host: &str) -> Option<usize> {
+        self.listeners.get(listener)?.find(host)
+    }
+
     /// The route of a request. `host` is lower-case without a port; `path` is normalised.
     pub fn find(&self, listener: usize, host: &str, path: &str, method: &Method, headers: &HeaderMap) -> Found {
-        let Some(site) = self.listeners.get(listener).and_then(|hosts| hosts.find(host)) else {
+        let Some(site) = self.site(listener, host) else {
             return Found::None;
         };
         self.sites

@@ -66,6 +66,8 @@ pub struct Gateway {
     pub router: Router,
     /// The routes, by [`RouteId`].
     pub routes: Vec<Route>,
+    /// `Strict-Transport-Security` of the sites, by their place; empty when none has it.
+    pub hsts: Vec<Option<HeaderValue>>,
     /// Runs where no route matches: the kill switches, and nothing else.
     pub unrouted: Chain,
     /// Where requests are forwarded.
@@ -99,6 +101,8 @@ pub struct Route {
     pub chain: Chain,
     /// Who answers.
     pub action: Action,
+    /// `Strict-Transport-Security` of its site.
+    pub hsts: Option<HeaderValue>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }

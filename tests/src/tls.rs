@@ -25,8 +25,14 @@ pub struct Authority {
 impl Authority {
     /// A new one.
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A new one whose own certificate is unusual.
+    pub fn with(edit: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        edit(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         Self {
@@ -43,6 +49,11 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         std::fs::write(dir.join(format!("{name}.crt")), certificate.pem()).expect("the certificate");
         std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).expect("the key");
+    }
+
+    /// Whoever signs with it.
+    pub fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// Its own certificate, PEM.

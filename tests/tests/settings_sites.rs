@@ -270,3 +270,53 @@ fn name_of_a_sites_link() {
 fn name_of_a_routes_link() {
     name_of_a_link("route");
 }
+
+#[test]
+fn hsts() {
+    let site = |host: &str, hsts: &str| {
+        format!(
+            "- {{ hosts: [{host}], {hsts} routes: [{{ match: {{ path: / }}, proxy: {{ upstream: app }} }}, {{ match: {{ path: /own }}, respond: {{ status: 200 }} }}] }}\n"
+        )
+    };
+    let origin = Origin::with(|_| {
+        b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=1\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
+    let sites = [
+        site("none.test", ""),
+        site("age.test", "hsts: { max_age: 2d },"),
+        site(
+            "all.test",
+            "hsts: { max_age: 365d, include_subdomains: true, preload: true },",
+        ),
+    ];
+    let gateway = Gateway::start(&format!(
+        "trusted_proxies: [127.0.0.1]\nupstreams: {{ app: {{ servers: [\"{}\"] }} }}\nsites:\n{}",
+        origin.address,
+        sites.concat()
+    ));
+    let all = "max-age=31536000; includeSubDomains; preload";
+    for (host, path, expected) in [
+        ("none.test", "/", &["max-age=1"][..]),
+        ("none.test", "/own", &[]),
+        ("age.test", "/", &["max-age=172800"]),
+        ("age.test", "/own", &["max-age=172800"]),
+        ("all.test", "/", &[all]),
+        ("all.test", "/not-there", &[all]),
+        ("unknown.test", "/", &[]),
+    ] {
+        let answer = h1::get(gateway.public, host, path, &[("X-Forwarded-Proto", "https")]);
+        assert_eq!(answer.all("strict-transport-security"), expected, "{host}{path}");
+        let plain = h1::get(gateway.public, host, path, &[]);
+        let passed_on = ["max-age=1"];
+        let expected = if path == "/" && host != "unknown.test" {
+            &passed_on[..]
+        } else {
+            &[]
+        };
+        assert_eq!(
+            plain.all("strict-transport-security"),
+            expected,
+            "{host}{path} in plaintext"
+        );
+    }
+}

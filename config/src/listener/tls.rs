@@ -7,6 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ClientAuth;
 use crate::secret::SecretRef;
 use crate::text::TextError;
 use crate::units::Duration;
@@ -34,6 +35,8 @@ pub struct ListenerTls {
     /// How clients come back without a full handshake.
     #[serde(default)]
     pub session: TlsSession,
+    /// Ask clients for certificates.
+    pub client_auth: Option<ClientAuth>,
 }
 
 impl ListenerTls {
@@ -47,6 +50,7 @@ impl ListenerTls {
             alpn: default_alpn(),
             unknown_sni: UnknownSni::default(),
             session: TlsSession::default(),
+            client_auth: None,
         }
     }
 }
@@ -60,7 +64,9 @@ impl ListenerTls {
             SecretRef::File(path) => Some(path.as_path()),
             SecretRef::Env(_) => None,
         });
-        certificates.chain(ticket_keys)
+        let client_auth = self.client_auth.iter();
+        let client_auth = client_auth.flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
+        certificates.chain(ticket_keys).chain(client_auth.map(PathBuf::as_path))
     }
 }
 

@@ -8,7 +8,8 @@ use crate::diagnostic::{Diagnostic, codes, suggest};
 use crate::document::NodeId;
 use crate::matcher::HostPattern;
 use crate::path;
-use crate::site::{Match, Proxy, Redirect, Respond, Route, Site};
+use crate::site::{Hsts, Match, Proxy, Redirect, Respond, Route, Site};
+use crate::units::Duration;
 
 /// Largest body of `respond`.
 const MOST_BODY: usize = 64 << 10;
@@ -68,9 +69,39 @@ fn one(check: &mut Check<'_>, node: NodeId, site: &Site) {
         }
         check.distinct("listener", items);
     }
+    if let Some(hsts) = &site.hsts {
+        strict_transport(check, node, site, hsts);
+    }
     let routes = check.at(node, "routes");
     for (index, written) in site.routes.iter().enumerate() {
         route(check, check.item(routes, index), written);
+    }
+}
+
+fn strict_transport(check: &mut Check<'_>, site_node: NodeId, site: &Site, hsts: &Hsts) {
+    let node = check.at(site_node, "hsts");
+    let (year, most) = (Duration::from_secs(365 * 86_400), Duration::from_secs(3650 * 86_400));
+    check.within(node, "max_age", hsts.max_age, Duration::from_secs(0)..=most);
+    if hsts.preload && (hsts.max_age < year || !hsts.include_subdomains) {
+        check.report_key(
+            codes::CONFLICTING_KEYS,
+            check.at(node, "preload"),
+            "`preload` needs `include_subdomains: true` and a `max_age` of 365 d or more: the lists take nothing else",
+            "add them, or remove `preload`",
+        );
+    }
+    let root = check.document.root();
+    let config = check.config;
+    let serves = |name: &String| site.listeners.as_ref().is_none_or(|only| only.contains(name));
+    let secure = config.listeners.iter().any(|it| it.tls.is_some() && serves(&it.name));
+    let whole = check.is_whole(root, "listeners") && check.is_whole(root, "trusted_proxies");
+    if !secure && config.trusted_proxies.is_empty() && whole {
+        check.report_key(
+            codes::CONFLICTING_KEYS,
+            node,
+            "`hsts` is sent over TLS only, and the site is served on no listener with `tls`",
+            "serve the site on a listener with `tls`, or remove `hsts`",
+        );
     }
 }
 

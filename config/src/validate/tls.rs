@@ -3,13 +3,15 @@
 use super::check::Check;
 use crate::diagnostic::codes;
 use crate::document::NodeId;
-use crate::listener::{CipherSuite, ListenerTls, TlsSession, TlsVersion};
+use crate::listener::{CipherSuite, ClientAuth, ListenerTls, TlsSession, TlsVersion};
 use crate::units::Duration;
 
 /// Longest life of a ticket (RFC 8446, section 4.6.1).
 const LONGEST_TICKET: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Most keys of tickets: each ticket of a stranger is compared with all.
 const MOST_TICKET_KEYS: usize = 16;
+/// Most revocation lists: each is looked through for each certificate.
+const MOST_CRLS: usize = 64;
 
 pub(super) fn check(check: &mut Check<'_>, node: NodeId, tls: &ListenerTls) {
     check.not_empty(node, "certificates", &tls.certificates, "add a certificate and its key");
@@ -30,6 +32,9 @@ pub(super) fn check(check: &mut Check<'_>, node: NodeId, tls: &ListenerTls) {
         cipher_suites(check, node, suites, tls.min_version);
     }
     session(check, check.at(node, "session"), &tls.session);
+    if let Some(auth) = &tls.client_auth {
+        client_auth(check, check.at(node, "client_auth"), auth);
+    }
 }
 
 fn distinct<'t>(check: &mut Check<'_>, node: NodeId, key: &str, what: &str, names: impl IntoIterator<Item = &'t str>) {
@@ -79,6 +84,28 @@ fn cipher_suites(check: &mut Check<'_>, node: NodeId, suites: &[CipherSuite], mi
             "add one such as TLS_AES_128_GCM_SHA256: TLS 1.3 is always spoken",
         );
     }
+}
+
+fn client_auth(check: &mut Check<'_>, node: NodeId, auth: &ClientAuth) {
+    check.file(node, "ca", Some(&auth.ca));
+    let crl = check.at(node, "crl");
+    for (index, file) in auth.crl.iter().enumerate() {
+        if file.as_os_str().is_empty() {
+            check.report(codes::INVALID_VALUE, check.item(crl, index), "`crl` names no file");
+        }
+    }
+    if auth.crl.len() > MOST_CRLS {
+        check.report(
+            codes::OUT_OF_RANGE,
+            crl,
+            format!("at most {MOST_CRLS} revocation lists are read"),
+        );
+    }
+    let Some(sans) = &auth.allowed_sans else { return };
+    let help = "name subject alternative names, or remove `allowed_sans`: then each will do";
+    check.not_empty(node, "allowed_sans", sans, help);
+    let names: Vec<_> = sans.iter().map(ToString::to_string).collect();
+    distinct(check, node, "allowed_sans", "name", names.iter().map(String::as_str));
 }
 
 fn session(check: &mut Check<'_>, node: NodeId, session: &TlsSession) {

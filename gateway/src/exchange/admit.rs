@@ -104,7 +104,16 @@ impl Exchange {
             .begin(&request.headers, client.peer_is_trusted);
         self.client = Some(client);
         let raw_header = session.as_http1().map(HttpSession::get_headers_raw_bytes);
-        self.target = Some(intake::read(request, raw_header.as_deref())?);
+        let target = self.target.insert(intake::read(request, raw_header.as_deref())?);
+        if let Some(tls) = self.connection.as_ref().and_then(|connection| connection.tls()) {
+            if !tls.covers(&target.host) {
+                return Err(Denial::new(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    Reason("misdirected_request"),
+                ));
+            }
+            self.facts.certificate.clone_from(&tls.client);
+        }
         Ok(())
     }
 

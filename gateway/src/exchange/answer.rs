@@ -35,6 +35,7 @@ impl Exchange {
         }
         forward::edit_response(response, &self.facts.response_headers)?;
         response.insert_header(forward::X_REQUEST_ID, self.id.as_str())?;
+        self.add_hsts(response)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(connection)) = (response.status, &self.connection) {
             connection.set_tunnel();
         }

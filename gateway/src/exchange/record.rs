@@ -112,6 +112,7 @@ impl Exchange {
             tls: tls.map(|tls| TlsRecord {
                 version: tls.version,
                 server_name: tls.server_name.as_deref(),
+                client: tls.client.as_deref(),
             }),
             method: request.method.as_str(),
             host: self

@@ -3,7 +3,7 @@
 //! The request phases get at it with [`Connection::of`] and tell it where they are; the guarded stream reads that and
 //! decides what silence means. Neither bytes nor timers live here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -12,6 +12,7 @@ use futures_util::task::AtomicWaker;
 use pingora_core::protocols::Digest;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
+use portcullis_filters::client::ClientCertificate;
 
 use super::bodies::{Bodies, BodyWatch};
 use super::events::Cut;
@@ -38,6 +39,25 @@ pub struct TlsFacts {
     pub server_name: Option<Box<str>>,
     /// The protocol agreed on by ALPN (RFC 7301): `h2` or `http/1.1`. `None`: the client offered none.
     pub alpn: Option<&'static str>,
+    /// Whether clients are asked for certificates here.
+    pub client_auth: bool,
+    /// The client's certificate, verified.
+    pub client: Option<Arc<ClientCertificate>>,
+}
+
+impl TlsFacts {
+    /// Whether a request for `host` (lower-case, no port) belongs on this connection. Where clients are asked for
+    /// certificates, only one for the name that the connection was opened with does, or for an address when there was none.
+    pub fn covers(&self, host: &str) -> bool {
+        if !self.client_auth || host.is_empty() {
+            return true;
+        }
+        if let Some(name) = &self.server_name {
+            return **name == *host;
+        }
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        bare.unwrap_or(host).parse::<IpAddr>().is_ok()
+    }
 }
 
 /// Which HTTP is spoken on a connection.

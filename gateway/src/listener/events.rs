@@ -128,6 +128,16 @@ pub enum HandshakeFailure {
     NoCommonProtocol,
     /// The client sent an alert, as one does that does not trust the certificate.
     ClientAlert,
+    /// The client showed no certificate, and `client_auth` requires one.
+    ClientCertificateMissing,
+    /// The client's certificate has expired or is not valid yet.
+    ClientCertificateExpired,
+    /// The client's certificate is revoked.
+    ClientCertificateRevoked,
+    /// Whether the client's certificate is revoked cannot be told: a list is missing or has expired.
+    ClientCertificateUnchecked,
+    /// The client's certificate is not good for anything else: its authority, purpose, names, signature, size.
+    ClientCertificateInvalid,
     /// Anything else that breaks the TLS protocol.
     Protocol,
 }
@@ -143,6 +153,11 @@ impl HandshakeFailure {
         "no_common_parameters",
         "no_common_protocol",
         "client_alert",
+        "client_certificate_missing",
+        "client_certificate_expired",
+        "client_certificate_revoked",
+        "client_certificate_unchecked",
+        "client_certificate_invalid",
         "protocol",
     ];
 
@@ -157,6 +172,11 @@ impl HandshakeFailure {
             Self::NoCommonParameters => "no_common_parameters",
             Self::NoCommonProtocol => "no_common_protocol",
             Self::ClientAlert => "client_alert",
+            Self::ClientCertificateMissing => "client_certificate_missing",
+            Self::ClientCertificateExpired => "client_certificate_expired",
+            Self::ClientCertificateRevoked => "client_certificate_revoked",
+            Self::ClientCertificateUnchecked => "client_certificate_unchecked",
+            Self::ClientCertificateInvalid => "client_certificate_invalid",
             Self::Protocol => "protocol",
         }
     }

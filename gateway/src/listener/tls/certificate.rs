@@ -65,7 +65,7 @@ pub(super) fn load(
     }
 }
 
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file)?;
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
@@ -101,7 +101,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The parser's texts quote the line they stumble over, which may be part of a key.
-fn broken(file: &Path, error: &PemError) -> TlsError {
+pub(super) fn broken(file: &Path, error: &PemError) -> TlsError {
     let reason = match error {
         PemError::MissingSectionEnd { .. } => "a section has no END line",
         PemError::IllegalSectionStart { .. } => "a BEGIN line is malformed",

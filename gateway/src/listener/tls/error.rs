@@ -100,6 +100,24 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
+    /// The file of authorities holds none.
+    #[error("{file} holds no certificate of an authority; write those that sign certificates of clients to it as PEM", file = .file.display())]
+    NoAuthority {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file holds no revocation list.
+    #[error("{file} holds no certificate revocation list; write it to it as PEM or DER (RFC 5280)", file = .file.display())]
+    NoRevocationList {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A revocation list cannot be used.
+    #[error("a certificate revocation list cannot be used: {reason}; have it issued anew")]
+    RevocationLists {
+        /// What is wrong.
+        reason: String,
+    },
     /// The listener lists no certificate.
     #[error("the listener has no certificate; add one under `tls.certificates`")]
     NoCertificates,

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{LoadedTls, facts, failure};
+use super::{LoadedTls, facts, failure, reason};
 use crate::listener::connection::TlsFacts;
 use crate::listener::events::HandshakeFailure;
 
@@ -81,7 +81,11 @@ impl LoadedTls {
         let accepting = start.into_stream(Arc::clone(&self.config));
         drop(slot);
         let stream = in_time(timeout_at(deadline, accepting).await)?;
-        let facts = facts(stream.get_ref().1);
+        let session = stream.get_ref().1;
+        if let Some(trust) = &self.trust {
+            trust.verify_again(session).map_err(|error| reason(&error))?;
+        }
+        let facts = facts(session, self.trust.as_ref());
         Ok((Box::new(stream), facts))
     }
 }

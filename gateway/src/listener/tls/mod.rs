@@ -8,6 +8,7 @@ mod handshake;
 mod parameters;
 mod resolver;
 mod sessions;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use super::connection::TlsFacts;
 use super::events::HandshakeFailure;
 use resolver::Resolver;
 use sessions::Sessions;
+use trust::Trust;
 
 pub use certificate::CertificateInfo;
 pub use error::TlsError;
@@ -35,6 +37,7 @@ pub(super) struct LoadedTls {
     resolver: Arc<Resolver>,
     unknown_sni: UnknownSni,
     sessions: Sessions,
+    trust: Option<Trust>,
 }
 
 impl LoadedTls {
@@ -53,11 +56,16 @@ impl LoadedTls {
             return Err(TlsError::NoCertificates);
         }
         let resolver = Arc::new(resolver);
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let trust = tls.client_auth.as_ref();
+        let trust = trust.map(|auth| Trust::load(auth, &provider)).transpose()?;
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(parameters::versions(tls.min_version))
-            .map_err(TlsError::Config)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&resolver) as _);
+            .map_err(TlsError::Config)?;
+        let builder = match &trust {
+            Some(trust) => builder.with_client_cert_verifier(trust.verifier()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::clone(&resolver) as _);
         config.alpn_protocols = tls
             .alpn
             .iter()
@@ -65,7 +73,8 @@ impl LoadedTls {
             .collect();
         // Who writes suites down writes down which are better.
         config.ignore_client_order = tls.cipher_suites.is_some();
-        let sessions = Sessions::open(&tls.session, [0; 32], before.map(|before| &before.sessions))?;
+        let binding = trust.as_ref().map(Trust::binding).unwrap_or_default();
+        let sessions = Sessions::open(&tls.session, binding, before.map(|before| &before.sessions))?;
         sessions.apply(&mut config);
         // A request in early data could be replayed (RFC 8446, section 8), and an answer before the handshake is
         // complete would go to somebody who has proved nothing.
@@ -77,6 +86,7 @@ impl LoadedTls {
             resolver,
             unknown_sni: tls.unknown_sni,
             sessions,
+            trust,
         })
     }
 
@@ -97,8 +107,11 @@ fn alpn_name(alpn: Alpn) -> &'static str {
 }
 
 /// What a finished handshake agreed on.
-pub(super) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
+fn facts(session: &rustls::ServerConnection, trust: Option<&Trust>) -> TlsFacts {
+    let shown = session.peer_certificates().and_then(<[_]>::first);
     TlsFacts {
+        client_auth: trust.is_some(),
+        client: shown.and_then(trust::identity).map(Arc::new),
         version: match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -128,11 +141,28 @@ fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
 }
 
 /// Why `accept` failed.
-pub(super) fn failure(error: &std::io::Error) -> HandshakeFailure {
+fn failure(error: &std::io::Error) -> HandshakeFailure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.map_or(HandshakeFailure::Closed, reason)
+}
+
+/// What is wrong with a client's certificate.
+fn client_certificate(error: &rustls::CertificateError) -> HandshakeFailure {
+    use rustls::CertificateError as Error;
+    match error {
+        Error::Expired | Error::ExpiredContext { .. } | Error::NotValidYet | Error::NotValidYetContext { .. } => {
+            HandshakeFailure::ClientCertificateExpired
+        }
+        Error::Revoked => HandshakeFailure::ClientCertificateRevoked,
+        Error::UnknownRevocationStatus | Error::ExpiredRevocationList | Error::ExpiredRevocationListContext { .. } => {
+            HandshakeFailure::ClientCertificateUnchecked
+        }
+        _ => HandshakeFailure::ClientCertificateInvalid,
+    }
+}
+
+fn reason(error: &rustls::Error) -> HandshakeFailure {
     use rustls::{Error, InvalidMessage};
-    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return HandshakeFailure::Closed;
-    };
     match error {
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType
@@ -141,6 +171,9 @@ pub(super) fn failure(error: &std::io::Error) -> HandshakeFailure {
             | InvalidMessage::InvalidEmptyPayload,
         ) => HandshakeFailure::NotTls,
         Error::PeerIncompatible(_) => HandshakeFailure::NoCommonParameters,
+        Error::NoCertificatesPresented => HandshakeFailure::ClientCertificateMissing,
+        Error::InvalidCertificate(error) => client_certificate(error),
+        Error::InvalidCertRevocationList(_) => HandshakeFailure::ClientCertificateUnchecked,
         Error::NoApplicationProtocol => HandshakeFailure::NoCommonProtocol,
         Error::AlertReceived(_) => HandshakeFailure::ClientAlert,
         _ => HandshakeFailure::Protocol,

@@ -57,6 +57,14 @@ fn request(object: &mut Object<'_>, record: &AccessRecord<'_>) {
         let mut nested = object.nested("tls");
         nested.text("version", Some(tls.version), NAME);
         nested.text("server_name", tls.server_name, NAME);
+        if let Some(client) = tls.client {
+            let mut shown = nested.nested("client");
+            shown.text("san", client.sans.first().map(|san| &**san), MIDDLE);
+            shown.text("subject", Some(&client.subject), MIDDLE);
+            shown.text("serial", Some(&client.serial), NAME);
+            shown.text("fingerprint", Some(&client.fingerprint), NAME);
+            shown.close();
+        }
         nested.close();
     }
     object.text("method", Some(record.method), NAME);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use portcullis_filters::client::ClientCertificate;
 use portcullis_filters::receipt::Receipt;
 use portcullis_filters::record::{Decision, LogRecord};
 
@@ -74,6 +75,8 @@ pub struct TlsRecord<'a> {
     pub version: &'a str,
     /// The name that the client asked for.
     pub server_name: Option<&'a str>,
+    /// The client's certificate.
+    pub client: Option<&'a ClientCertificate>,
 }
 
 /// The way to an upstream.

@@ -73,6 +73,7 @@ fn the_whole_line() {
         client: Some("2001:db8::1".parse().unwrap()),
         peer: Some("[2001:db8::1]:4711".parse().unwrap()),
         tls: Some(TlsRecord {
+            client: None,
             version: "TLSv1_3",
             server_name: Some("api.example.com"),
         }),
