@@ -2,7 +2,8 @@
 # Rust comes from rustup or from packages; .ci/need checks its version.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build release lint tidy generate deny fuzz bench side-by-side idle overload soak doc tools clean
+.PHONY: help demo test build release lint tidy generate deny fuzz bench bench-baseline bench-check bench-memory bench-swap
+.PHONY: side-by-side idle overload soak doc tools clean
 
 # rustup's folder is missing from the PATH of shells that were open when it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -12,7 +13,7 @@ SOAK_SECONDS ?= 1200
 
 help: ## say what there is
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: ## run Portcullis with an upstream, an identity provider and a signed policy, on loopback
 	@.ci/need rust cc cmake
@@ -57,13 +58,38 @@ bench: ## run the benches
 	@.ci/need rust cc cmake
 	cargo bench --package portcullis-benches
 
+define count_programs
+	@.ci/need rust cc cmake
+	@.ci/need --try valgrind
+	cargo build --profile count --locked --no-default-features --package portcullis --package portcullis-benches \
+		--bin portcullis --bin pieces
+endef
+
+bench-check: ## count instructions with callgrind and compare them with benches/baseline.json
+	$(count_programs)
+	cargo run --locked --package portcullis-benches --bin instructions
+
+bench-baseline: ## count instructions and record them in benches/baseline.json
+	$(count_programs)
+	cargo run --locked --package portcullis-benches --bin instructions -- --record
+
+bench-memory: ## print what a bundle of 100,000 policies and ten million buckets hold
+	@.ci/need rust cc cmake
+	cargo run --release --locked --no-default-features --package portcullis-benches --bin memory
+
+bench-swap: ## compare the 99th percentile with and without a new bundle every second
+	@.ci/need rust cc cmake
+	@.ci/need --try nginx h2load taskset
+	cargo build --release --locked --package portcullis
+	cargo run --locked --package portcullis-benches --bin swap
+
 SIDE ?=
 
 side-by-side: ## measure the shipped binary beside nginx, HAProxy and bare Pingora; SIDE="small guard --rounds 5" chooses
 	@.ci/need rust cc cmake
 	@.ci/need --try nginx haproxy wrk h2load taskset
 	cargo build --release --locked --package portcullis
-	cargo build --release --locked --package portcullis-benches --bin bare_pingora
+	cargo build --release --locked --no-default-features --package portcullis-benches --bin bare_pingora
 	cargo run --locked --package portcullis-benches --bin side_by_side -- $(SIDE)
 
 idle: ## measure the memory of 4,000 idle connections, three times

@@ -1,4 +1,4 @@
-//! Taking a token: from one bucket that everybody wants, and from one of a million. Time is that of one take, whichever
+//! Taking a token: from one bucket that everybody wants, from one of a million and of ten million. Time is that of one take, whichever
 //! thread does it; with two threads that do not hinder each other it is half of what it is with one.
 
 use std::sync::Barrier;
@@ -11,7 +11,7 @@ use portcullis_benches::tables::{Filled, key};
 fn token_bucket(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("token_bucket");
     group.throughput(Throughput::Elements(1));
-    for keys in [1, 1_000_000] {
+    for keys in [1, 1_000_000, 10_000_000] {
         let filled = Filled::of(keys);
         for threads in [1, 2] {
             let id = BenchmarkId::new(format!("{threads} threads"), format!("{keys} keys"));

@@ -3,7 +3,10 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::cast_precision_loss)] // a fixture that cannot be built ends the bench
 
+pub mod bundles;
 pub mod chain;
+pub mod count;
 pub mod routes;
+#[cfg(feature = "harness")]
 pub mod side;
 pub mod tables;

@@ -13,10 +13,11 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// A table of `keys` buckets with room for as many again. None of them is full, so that none is forgotten.
+    /// A table of `keys` buckets with some room left. None of them is full, so that none is forgotten.
     pub fn of(keys: u32) -> Self {
         let params = Params::new(1.0, 1e9).expect("parameters of a bucket");
-        let capacity = usize::try_from(keys).expect("a number of keys") * 2;
+        // Shards are not filled alike.
+        let capacity = usize::try_from(keys).expect("a number of keys") / 16 * 17 + 1024;
         let filled = Self {
             table: BucketTable::new(capacity),
             keys: (0..keys).map(key).collect(),
@@ -55,6 +56,11 @@ impl Filled {
                 u64::from(self.table.take(&charge, START_NS + number).allowed)
             })
             .sum()
+    }
+
+    /// Keys that the table has room for.
+    pub fn room(&self) -> usize {
+        self.table.capacity()
     }
 
     /// How many keys there are.

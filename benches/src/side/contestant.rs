@@ -9,6 +9,8 @@ use portcullis_e2e::bundle::Signer;
 use portcullis_e2e::idp::{Idp, Key};
 use portcullis_e2e::tls::Authority;
 use portcullis_e2e::{ports, skip};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::TempDir;
 
 use super::process::Server;
@@ -94,6 +96,7 @@ fn release(name: &str) -> PathBuf {
 /// What all contestants of a scenario share: a certificate, and for those who verify it a token and its issuer.
 pub struct Stage {
     dir: TempDir,
+    authority: CertificateDer<'static>,
     idp: Idp,
     signer: Signer,
     /// A token that Portcullis accepts.
@@ -124,17 +127,25 @@ impl Stage {
     /// A new one.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Authority::new().issue(dir.path(), "server", &["localhost"]);
+        let authority = Authority::new();
+        authority.issue(dir.path(), "server", &["localhost"]);
+        let authority = CertificateDer::from_pem_slice(authority.pem().as_bytes()).expect("PEM");
         let read = |name| fs::read_to_string(dir.path().join(name)).expect("PEM");
         let both = read("server.crt") + &read("server.key");
         fs::write(dir.path().join("both.pem"), both).expect("PEM for HAProxy");
         let key = Key::ed25519("k1");
         Self {
             dir,
+            authority,
             idp: Idp::start(&[&key]),
             signer: Signer::new("security"),
             token: key.token(&Idp::claims("alice")),
         }
+    }
+
+    /// The certificate of the authority behind the server's.
+    pub fn authority(&self) -> CertificateDer<'static> {
+        self.authority.clone()
     }
 
     fn file(&self, name: &str) -> String {
@@ -169,6 +180,19 @@ pub fn start(
     upstream: SocketAddr,
     cores: &str,
 ) -> Running {
+    start_under(number, contestant, scenario, stage, upstream, cores, None)
+}
+
+/// The same under another program with arguments of its own, such as valgrind.
+pub fn start_under(
+    number: usize,
+    contestant: &Contestant,
+    scenario: &Scenario,
+    stage: &Stage,
+    upstream: SocketAddr,
+    cores: &str,
+    under: Option<&(PathBuf, Vec<String>)>,
+) -> Running {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let address = ports::free();
     let plan = Plan {
@@ -184,7 +208,17 @@ pub fn start(
         Kind::Nginx => plan.nginx(),
         Kind::Haproxy => plan.haproxy(),
     };
-    let mut server = Server::start(&contestant.name, cores, dir.path(), &contestant.program, &arguments);
+    let (program, arguments) = match under {
+        None => (contestant.program.clone(), arguments),
+        Some((program, first)) => {
+            let own = [contestant.program.display().to_string()];
+            (
+                program.clone(),
+                first.iter().cloned().chain(own).chain(arguments).collect(),
+            )
+        }
+    };
+    let mut server = Server::start(&contestant.name, cores, dir.path(), &program, &arguments);
     server.wait_for(address);
     Running {
         number,
@@ -251,7 +285,7 @@ impl Plan<'_> {
              sites: [{{ hosts: [\"*\"], routes: [{{ {filters} proxy: {{ upstream: app }} }}] }}]\n\
              limits: {{ connections_per_ip: 20000, keepalive_requests: 100000000 }}\n\
              telemetry: {{ access_log: {{ file: access.log }} }}\n\
-             runtime: {{ threads: {threads} }}\n\
+             runtime: {{ threads: {threads}, drain_delay: 0s, grace_period: 0s }}\n\
              admin: {{ address: \"{}\" }}\n",
             ports::free()
         );

@@ -45,12 +45,15 @@ fn wrk(url: &str, more: &[String], seconds: u32, cores: &str) -> Answers {
 }
 
 fn h2load(url: &str, header: &str, seconds: u32, cores: &str) -> Answers {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let log = dir.path().join("log");
     let mut command = Command::new("taskset");
     command.args(["-c", cores, "h2load", "-t1", "-c8", "-m16"]);
-    command.arg(format!("-D{seconds}")).arg("--log-file").arg(&log);
-    let text = said(command.args(["-H", header, url]));
+    measured(command.arg(format!("-D{seconds}")), url, header)
+}
+
+fn measured(command: &mut Command, url: &str, header: &str) -> Answers {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let log = dir.path().join("log");
+    let text = said(command.arg("--log-file").arg(&log).args(["-H", header, url]));
     let (p50_us, p99_us) = latencies(&log);
     let (requests, errors) = read_h2load(&text).unwrap_or_else(|| panic!("h2load says:\n{text}"));
     Answers {
@@ -59,6 +62,16 @@ fn h2load(url: &str, header: &str, seconds: u32, cores: &str) -> Answers {
         p50_us,
         p99_us,
     }
+}
+
+/// HTTP/1.1 at a fixed rate over 20 connections, whatever the answers take.
+pub fn paced(address: SocketAddr, path: &str, rate: u32, seconds: u32, cores: &str) -> Answers {
+    const CONNECTIONS: u32 = 20;
+    let url = format!("http://{address}{path}");
+    let mut command = Command::new("taskset");
+    command.args(["-c", cores, "h2load", "--h1", "-t1", &format!("-c{CONNECTIONS}")]);
+    command.arg(format!("--rps={}", rate / CONNECTIONS));
+    measured(command.arg(format!("-D{seconds}")), &url, "X-User: alice")
 }
 
 fn said(command: &mut Command) -> String {

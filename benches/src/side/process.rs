@@ -46,10 +46,8 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
             let ended = self.child.try_wait().expect("the child").is_some();
-            if ended || Instant::now() >= deadline {
-                let said = fs::read_to_string(&self.out).unwrap_or_default();
-                panic!("{} does not listen:\n{said}", self.name);
-            }
+            let waits = !ended && Instant::now() < deadline;
+            assert!(waits, "{} does not listen:\n{}", self.name, self.said());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -66,9 +64,36 @@ impl Server {
         self.family().iter().map(|process| resident_kib(process.id)).sum()
     }
 
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
+    }
+
+    /// Asks it to leave and waits until it has.
+    pub fn leave(mut self) {
+        self.terminate();
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("the child").is_none() {
+            assert!(
+                Instant::now() < deadline,
+                "{} does not leave:\n{}",
+                self.name,
+                self.said()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    fn terminate(&self) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(id) = id {
+            let _ = kill_process(id, Signal::TERM);
+        }
     }
 
     fn family(&self) -> Vec<Process> {
@@ -84,10 +109,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // nginx would leave its workers behind if it were killed.
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(id) = id {
-            let _ = kill_process(id, Signal::TERM);
-        }
+        self.terminate();
         let deadline = Instant::now() + Duration::from_secs(3);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));

@@ -41,7 +41,8 @@ pub struct Scenario {
     pub threads: u8,
 }
 
-const SMALL: Scenario = Scenario {
+/// The plain one, of which all others differ in something.
+pub const SMALL: Scenario = Scenario {
     name: "small",
     about: "65 bytes, 64 connections; Portcullis, nginx and HAProxy write an access log",
     path: "/small",

@@ -27,17 +27,23 @@ pub struct Params {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost(u128);
 
-/// What a bucket holds, as it was at a moment.
+/// What a bucket holds, as it was at a moment. There may be millions of them, so the level and the rate share three words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
-    /// In units.
-    pub(super) level: u128,
-    /// By which it fills: [`Params::rate`] and [`Params::burst`], side by side to save room.
-    pub(super) rate: u128,
-    pub(super) burst: u64,
+    level_low: u64,
+    rate_low: u64,
+    /// The rest of the level, then 16 bits of the rate.
+    high: u64,
+    /// By which it fills, with the rate: [`Params::burst`].
+    burst: u64,
     /// Nanoseconds of the monotonic clock.
     pub(super) at: u64,
 }
+
+/// No level has more bits: [`MAX_TOKENS`] are less than 2^110 units.
+const MAX_LEVEL: u128 = (1 << 112) - 1;
+/// No rate has more bits: [`MAX_TOKENS`] a second are less than 2^80 units a nanosecond.
+const MAX_RATE: u128 = (1 << 80) - 1;
 
 /// What a bucket answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,18 +114,40 @@ impl Cost {
 impl Bucket {
     /// A bucket that nobody took from yet.
     pub(super) fn full(params: Params, now: u64) -> Self {
-        let Params { rate, burst } = params;
+        Self::new(params.units(), params, now)
+    }
+
+    /// A bucket that held `level` units at a moment.
+    pub(super) fn new(level: u128, params: Params, at: u64) -> Self {
+        let (level, rate) = (level.min(MAX_LEVEL), params.rate.min(MAX_RATE));
         Self {
-            level: params.units(),
-            rate,
-            burst,
-            at: now,
+            level_low: low(level),
+            rate_low: low(rate),
+            high: low(level >> 64 << 16 | rate >> 64),
+            burst: params.burst,
+            at,
         }
     }
 
-    fn params(&self) -> Params {
+    /// In units.
+    pub(super) fn level(&self) -> u128 {
+        u128::from(self.high >> 16) << 64 | u128::from(self.level_low)
+    }
+
+    pub(super) fn set_level(&mut self, level: u128) {
+        let level = level.min(MAX_LEVEL);
+        self.level_low = low(level);
+        self.high = low(level >> 64) << 16 | self.high & 0xffff;
+    }
+
+    fn rate(&self) -> u128 {
+        u128::from(self.high & 0xffff) << 64 | u128::from(self.rate_low)
+    }
+
+    /// By which it fills.
+    pub(super) fn params(&self) -> Params {
         Params {
-            rate: self.rate,
+            rate: self.rate(),
             burst: self.burst,
         }
     }
@@ -131,52 +159,52 @@ impl Bucket {
         let now = now.max(self.at);
         if self.params() != params {
             self.fill_until(changed.clamp(self.at, now));
-            (self.rate, self.burst) = (params.rate, params.burst);
+            *self = Self::new(self.level(), params, self.at);
         }
         self.fill_until(now);
     }
 
     fn fill_until(&mut self, now: u64) {
-        let more = self.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
-        self.level = self.level.saturating_add(more).min(self.params().units());
+        let more = self.rate().saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.set_level(self.level().saturating_add(more).min(self.params().units()));
         self.at = now;
     }
 
     /// Whether it is full at a moment, if nobody takes from it.
     pub(super) fn is_full_at(&self, now: u64) -> bool {
-        let more = self.rate.saturating_mul(u128::from(now.saturating_sub(self.at)));
-        self.level.saturating_add(more) >= self.params().units()
+        let more = self.rate().saturating_mul(u128::from(now.saturating_sub(self.at)));
+        self.level().saturating_add(more) >= self.params().units()
     }
 
     /// Whether there is enough.
     pub(super) fn has(&self, cost: Cost) -> bool {
-        self.level >= cost.0
+        self.level() >= cost.0
     }
 
     /// Takes, when there is enough.
     pub(super) fn take(&mut self, cost: Cost) -> bool {
         let enough = self.has(cost);
         if enough {
-            self.level -= cost.0;
+            self.set_level(self.level().saturating_sub(cost.0));
         }
         enough
     }
 
     /// Gives back, up to the burst.
     pub(super) fn refund(&mut self, cost: Cost) {
-        self.level = self.level.saturating_add(cost.0).min(self.params().units());
+        self.set_level(self.level().saturating_add(cost.0).min(self.params().units()));
     }
 
     /// What a request is told.
     pub(super) fn report(&self, cost: Cost, allowed: bool, shared: bool) -> Taken {
-        let rate = self.rate;
-        let short = cost.0.saturating_sub(self.level);
+        let (level, rate) = (self.level(), self.rate());
+        let short = cost.0.saturating_sub(level);
         Taken {
             allowed,
             limit: self.params().limit(),
-            remaining: if allowed { whole(self.level) } else { 0 },
+            remaining: if allowed { whole(level) } else { 0 },
             retry_after: if allowed { 0 } else { seconds(short, rate).max(1) },
-            full_after: seconds(self.params().units().saturating_sub(self.level), rate),
+            full_after: seconds(self.params().units().saturating_sub(level), rate),
             shared,
         }
     }
@@ -191,6 +219,11 @@ fn to_integer(number: f64, scale: f64) -> Option<u128> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let integer = (number * scale).round() as u128;
     Some(integer)
+}
+
+/// The low half.
+fn low(number: u128) -> u64 {
+    narrow(number & u128::from(u64::MAX))
 }
 
 fn whole(units: u128) -> u64 {

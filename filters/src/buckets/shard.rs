@@ -13,8 +13,9 @@ const PROBES_WHEN_CROWDED: usize = 64;
 /// For so long after a change, requests that began before it may still use the parameters of before.
 const SETTLED_NS: u64 = 60_000_000_000;
 
-/// A bucket under its key.
+/// A bucket under its key: 56 bytes, and not 64, which the alignment of the key would make of them.
 #[derive(Debug, Clone, Copy)]
+#[repr(C, packed(8))]
 pub(super) struct Entry {
     pub(super) key: u128,
     pub(super) bucket: Bucket,

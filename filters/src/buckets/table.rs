@@ -169,7 +169,7 @@ impl BucketTable {
         }
         // Every shared bucket is live, so thousands of limits are flooded at once: no room is no.
         let mut empty = Bucket::full(params, now);
-        empty.level = 0;
+        empty.set_level(0);
         empty.report(cost, false, true)
     }
 

@@ -86,8 +86,8 @@ fn nothing_is_rounded_away() {
 }
 
 #[test]
-fn a_bucket_takes_64_bytes() {
-    assert_eq!(size_of::<super::shard::Entry>(), 64);
+fn a_bucket_takes_56_bytes() {
+    assert_eq!(size_of::<super::shard::Entry>(), 56);
 }
 
 #[test]

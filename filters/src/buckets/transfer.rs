@@ -1,7 +1,7 @@
 //! Buckets on their way to another process, as bytes. The monotonic clock of the other process may have another origin
 //! (after a reboot), so times travel as ages.
 
-use super::arithmetic::Bucket;
+use super::arithmetic::{Bucket, Params};
 use super::shard::Entry;
 use super::table::BucketTable;
 use crate::client::Now;
@@ -14,12 +14,13 @@ impl BucketTable {
     pub fn export(&self, now: Now, most: usize, out: &mut Vec<u8>) -> usize {
         let mut count = 0;
         self.entries(most, now.monotonic_ns, &mut |entry| {
-            let Bucket { level, rate, burst, at } = entry.bucket;
-            out.extend(entry.key.to_le_bytes());
-            out.extend(level.to_le_bytes());
-            out.extend(rate.to_le_bytes());
-            out.extend(burst.to_le_bytes());
-            out.extend(now.monotonic_ns.saturating_sub(at).to_le_bytes());
+            let (key, bucket) = (entry.key, entry.bucket);
+            let params = bucket.params();
+            out.extend(key.to_le_bytes());
+            out.extend(bucket.level().to_le_bytes());
+            out.extend(params.rate.to_le_bytes());
+            out.extend(params.burst.to_le_bytes());
+            out.extend(now.monotonic_ns.saturating_sub(bucket.at).to_le_bytes());
             count += 1;
         });
         count
@@ -45,14 +46,13 @@ fn decode(bytes: &[u8], elapsed_ns: u64, now: Now) -> Option<Entry> {
     let (burst, rest) = rest.split_first_chunk::<8>()?;
     let (age, _) = rest.split_first_chunk::<8>()?;
     let age_ns = u64::from_le_bytes(*age).saturating_add(elapsed_ns);
-    let bucket = Bucket {
-        level: u128::from_le_bytes(*level),
+    let params = Params {
         rate: u128::from_le_bytes(*rate),
         burst: u64::from_le_bytes(*burst),
-        at: now.monotonic_ns.saturating_sub(age_ns),
     };
-    (bucket.rate > 0).then_some(Entry {
+    let at = now.monotonic_ns.saturating_sub(age_ns);
+    (params.rate > 0).then_some(Entry {
         key: u128::from_le_bytes(*key),
-        bucket,
+        bucket: Bucket::new(u128::from_le_bytes(*level), params, at),
     })
 }
