@@ -21,7 +21,7 @@ demo: ## run Portcullis with an upstream, an identity provider and a signed poli
 
 test: ## run every test
 	@.ci/need rust cc cmake kill
-	@.ci/need --try nginx curl
+	@.ci/need --try nginx curl openssl sslyze
 	@.ci/test
 
 build: ## build for development
@@ -113,7 +113,7 @@ doc: ## build the API documentation
 
 tools: ## install everything that the other targets need
 	@.ci/need rust rustfmt clippy cc c++ cmake kill
-	@.ci/need --try nginx curl
+	@.ci/need --try nginx curl openssl sslyze
 
 clean: ## remove what was built
 	cargo clean

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 pub fn tool(test: &str, name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("PATH").and_then(|paths| {
         let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+        let own = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/bin"));
         std::env::split_paths(&paths)
             .chain(usual)
+            .chain(own)
             .map(|dir| dir.join(name))
             .find(|path| path.is_file())
     });
