@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::address;
 use crate::identity::Identity;
 use crate::listener::Listener;
+use crate::overload::Overload;
 use crate::policy::Policy;
 use crate::site::Site;
 use crate::telemetry::Telemetry;
@@ -44,6 +45,9 @@ pub struct Config {
     /// Bounds on what clients may send and hold.
     #[serde(default)]
     pub limits: Limits,
+    /// What is refused when more is asked than there is.
+    #[serde(default)]
+    pub overload: Overload,
     /// Access log, log, traces.
     #[serde(default)]
     pub telemetry: Telemetry,

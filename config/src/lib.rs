@@ -17,6 +17,7 @@ mod link;
 pub mod listener;
 pub mod load;
 pub mod matcher;
+pub mod overload;
 pub mod path;
 pub mod policy;
 pub mod schema;

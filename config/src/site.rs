@@ -9,6 +9,7 @@ pub use crate::http_text::{HeaderName, Method, Status};
 pub use crate::link::{Link, Mode, OnError};
 use crate::matcher::HostPattern;
 use crate::units::Duration;
+pub use crate::overload::Priority;
 
 /// A group of hosts with their routes.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -64,6 +65,9 @@ pub struct Route {
     /// Which requests.
     #[serde(default, rename = "match")]
     pub matches: Match,
+    /// Whether it is refused before or after others when there is not room for all.
+    #[serde(default)]
+    pub priority: Priority,
     /// Filters of this route, in order.
     #[serde(default)]
     pub filters: Vec<Link>,

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
+use crate::overload::Concurrency;
 use crate::units::Duration;
 
 /// A group of servers that requests are forwarded to.
@@ -37,6 +38,9 @@ pub struct Upstream {
     /// Idle connections kept for reuse, for each server.
     #[serde(default)]
     pub pool: Pool,
+    /// How many requests may wait for this upstream at once.
+    #[serde(default)]
+    pub concurrency: Concurrency,
     /// Speak TLS to the servers.
     pub tls: Option<UpstreamTls>,
     /// What is sent as Host. Default: the client's host.

@@ -158,6 +158,7 @@ impl SiteCompiler<'_> {
                     .into(),
                 exact: matches.path.is_some(),
                 chain,
+                priority: route.priority,
                 action,
                 hsts: hsts.clone(),
             });

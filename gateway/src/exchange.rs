@@ -6,6 +6,7 @@ pub mod admit;
 pub mod answer;
 pub mod leg;
 pub mod record;
+pub mod shed;
 
 use std::sync::Arc;
 use std::time::Instant;

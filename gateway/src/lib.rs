@@ -15,6 +15,7 @@ pub mod identity;
 pub mod intake;
 pub mod listener;
 pub mod live;
+pub mod overload;
 pub mod proxy;
 pub mod request_id;
 pub mod respond;

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
+use crate::overload::Pressure;
 use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
@@ -106,7 +107,7 @@ impl Live {
 
     /// Seconds that an idle connection is kept; `None` while draining: the next answer closes it.
     pub fn keepalive(&self) -> Option<u64> {
-        if self.is_draining() {
+        if self.is_draining() || self.edge.overload.memory.pressure() > Pressure::None {
             return None;
         }
         Some(

@@ -99,6 +99,8 @@ pub struct Route {
     pub exact: bool,
     /// The site's filters, then its own.
     pub chain: Chain,
+    /// Whether it is refused before or after others.
+    pub priority: portcullis_config::site::Priority,
     /// Who answers.
     pub action: Action,
     /// `Strict-Transport-Security` of its site.

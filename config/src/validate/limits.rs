@@ -10,11 +10,16 @@ use crate::units::{ByteSize, Duration};
 /// The HTTP/1 parser stops here, whatever is configured.
 const MOST_HEADER_BYTES: ByteSize = ByteSize::bytes(1_048_575);
 const MOST_HEADERS: u32 = 256;
+/// Who waits longer than this has gone.
+const MOST_LAG: Duration = Duration::from_secs(60);
+/// The process alone needs about as much.
+const LEAST_MEMORY: ByteSize = ByteSize::mib(16);
 /// Longest path of a Unix socket (`sun_path`), less the NUL at its end.
 const SOCKET_PATH: usize = 107;
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     limits(check, check.at(root, "limits"));
+    overload(check, check.at(root, "overload"));
     telemetry(check, check.at(root, "telemetry"));
     runtime(check, check.at(root, "runtime"));
 }
@@ -73,6 +78,15 @@ fn never_reached(check: &mut Check<'_>, node: NodeId, narrow: (&str, u32), wide:
             "make it smaller, or remove it",
         );
     }
+}
+
+fn overload(check: &mut Check<'_>, node: NodeId) {
+    let overload = &check.config.overload;
+    check.within(node, "lag", overload.lag, Duration::from_secs(0)..=MOST_LAG);
+    let Some(memory) = overload.memory.filter(|memory| memory.get() > 0) else {
+        return;
+    };
+    check.within(node, "memory", memory, LEAST_MEMORY..=ByteSize::mib(1 << 30));
 }
 
 fn telemetry(check: &mut Check<'_>, node: NodeId) {

@@ -4,6 +4,7 @@ use super::check::Check;
 use super::names;
 use crate::diagnostic::codes;
 use crate::document::NodeId;
+use crate::overload::Concurrency;
 use crate::units::Duration;
 use crate::upstream::{Health, Server, Upstream, UpstreamHost, UpstreamProtocol, UpstreamTls};
 
@@ -41,6 +42,7 @@ fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
     retry(check, node, upstream);
     let pool = check.at(node, "pool");
     check.within(pool, "h2_streams", upstream.pool.h2_streams, 1..=10_000);
+    concurrency(check, check.at(node, "concurrency"), &upstream.concurrency);
     if let Some(settings) = &upstream.tls {
         tls(check, check.at(node, "tls"), settings);
     }
@@ -53,6 +55,28 @@ fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
             node,
             format!("`{host}` cannot be sent as Host: {why}"),
         );
+    }
+}
+
+fn concurrency(check: &mut Check<'_>, node: NodeId, concurrency: &Concurrency) {
+    check.within(node, "minimum", concurrency.minimum, 1..=1_000_000);
+    check.within(node, "maximum", concurrency.maximum, 1..=1_000_000);
+    if concurrency.minimum > concurrency.maximum {
+        let written = check
+            .written(node, "minimum")
+            .or_else(|| check.written(node, "maximum"));
+        let message = format!(
+            "`minimum` ({}) is more than `maximum` ({})",
+            concurrency.minimum, concurrency.maximum
+        );
+        if let Some(written) = written {
+            check.report_with(
+                codes::CONFLICTING_KEYS,
+                written,
+                message,
+                "make `minimum` smaller, or `maximum` larger",
+            );
+        }
     }
 }
 

@@ -58,11 +58,15 @@ impl Exchange {
             Found::MethodNotAllowed(_) => self.route_of_preflight(session),
             Found::None => None,
         };
+        self.check_load()?;
         if let Some(answer) = self.run_chain(session).await? {
             return Ok(Some(answer));
         }
         match found {
-            Found::Route(_) => self.own_answer(),
+            Found::Route(_) => match self.own_answer()? {
+                None => self.take_place().map(|()| None),
+                answer => Ok(answer),
+            },
             Found::None if self.target.as_ref().is_some_and(|target| &*target.path == "*") => {
                 let answer = Answer::new(StatusCode::NO_CONTENT, "", bytes::Bytes::new());
                 Ok(Some(

@@ -39,6 +39,8 @@ pub struct Leg {
     sent: bool,
     /// The status that the upstream gave.
     pub status: Option<StatusCode>,
+    /// The place among those that wait for the upstream.
+    pub(super) slot: Option<crate::overload::Slot>,
 }
 
 impl Leg {
@@ -223,6 +225,7 @@ impl Exchange {
     pub fn upstream_answered(&mut self, status: StatusCode) {
         self.leg.first_byte = self.leg.began.map(|began| began.elapsed());
         self.leg.status = Some(status);
+        self.leave_place(status);
         if let Some(selected) = &self.leg.selected {
             selected.report(Outcome::of_status(status.as_u16()));
         }

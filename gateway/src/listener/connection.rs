@@ -104,6 +104,8 @@ pub struct Connection {
     requests: AtomicU64,
     /// Whether the current request of HTTP/1 has a body.
     has_body: AtomicBool,
+    /// Whether it was decided that there is time for the next request.
+    judged: AtomicBool,
     received: AtomicU64,
     /// Bytes that the requests so far were made of; [`UNKNOWN`] once one of them did not say.
     taken: AtomicU64,
@@ -126,6 +128,7 @@ impl Connection {
             epoch: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             has_body: AtomicBool::new(false),
+            judged: AtomicBool::new(false),
             received: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -321,6 +324,22 @@ impl Connection {
         let before = self.taken.load(Relaxed);
         let taken = body.and_then(|body: u64| before.checked_add(header as u64)?.checked_add(body));
         self.taken.store(taken.unwrap_or(UNKNOWN), Relaxed);
+    }
+
+    /// Bytes that were a whole request, which no phase sees.
+    pub(super) fn take_bytes(&self, bytes: usize) {
+        self.taken
+            .store(self.taken.load(Relaxed).saturating_add(bytes as u64), Relaxed);
+    }
+
+    /// There is time for the next request, whatever it is.
+    pub(super) fn set_judged(&self) {
+        self.judged.store(true, Relaxed);
+    }
+
+    /// Whether it was decided, for this request, that there is time for it.
+    pub fn take_judged(&self) -> bool {
+        self.judged.load(Relaxed) && self.judged.swap(false, Relaxed)
     }
 
     /// Whether nothing has come of the next request for certain.

@@ -19,7 +19,10 @@ use pingora_core::server::ShutdownWatch;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use portcullis_config::listener::ProxyProtocol;
+use portcullis_config::site::Priority;
 use tokio::time::timeout_at;
+
+use crate::overload::{Overload, Pressure};
 
 use super::admission::{Admission, Permit};
 use super::connection::{Connection, Opening, TlsFacts};
@@ -28,6 +31,7 @@ use super::guard::Guarded;
 use super::handle::{ListenerHandle, ListenerState};
 use super::policy::EdgePolicy;
 use super::proxy_protocol::{self, Origin, ReadError};
+use super::roster::Roster;
 use super::serve::HttpConnection;
 use super::transport::Transport;
 
@@ -39,6 +43,9 @@ pub struct EdgeShared {
     pub events: Arc<dyn ConnectionEvents>,
     /// How many connections are open.
     pub admission: Arc<Admission>,
+    /// How much there is to do, and how much of it is refused.
+    pub overload: Arc<Overload>,
+    roster: Roster,
     ids: AtomicU64,
 }
 
@@ -49,8 +56,17 @@ impl EdgeShared {
             policy,
             events,
             admission: Arc::default(),
+            overload: Arc::default(),
+            roster: Roster::default(),
             ids: AtomicU64::new(1),
         }
+    }
+}
+
+impl EdgeShared {
+    /// Closes connections that wait for a request. How many.
+    pub fn close_idle(&self) -> usize {
+        self.roster.close_idle()
     }
 }
 
@@ -92,6 +108,7 @@ where
         // The service has no TLS of Pingora's, so nothing else can be in there.
         let tcp = stream.into_any().downcast::<TcpStream>().ok()?;
         let state = self.listener.state();
+        self.shared.overload.watch(state.info.index);
         let tcp_peer = canonical(tcp.get_socket_digest()?.peer_addr()?)?;
         let attempt = Attempt {
             listener: Arc::clone(&state.info),
@@ -117,8 +134,8 @@ where
             }
         };
         let connection = Arc::clone(guarded.connection());
-        let events = Arc::clone(&self.shared.events);
-        let http = HttpConnection::new(Arc::clone(&self.proxy), connection, events, state.h2c);
+        let _enrolled = self.shared.roster.enter(&connection);
+        let http = HttpConnection::new(Arc::clone(&self.proxy), connection, &self.shared, state.h2c);
         drop(state);
         Arc::new(http).serve(Box::new(guarded), shutdown).await;
         None
@@ -138,9 +155,23 @@ impl<P> Edge<P> {
         }
     }
 
+    /// Whether there is room and time for a connection. One without TLS costs less than saying no to its requests.
+    fn check_load(&self, state: &ListenerState) -> Result<(), Refusal> {
+        let overload = &self.shared.overload;
+        if overload.memory.pressure() > Pressure::None {
+            return Err(Refusal::MemoryLow);
+        }
+        let late = || overload.is_blind() && overload.lag(state.info.index).refuses(Priority::Default);
+        if state.tls.is_some() && late() {
+            return Err(Refusal::Overloaded);
+        }
+        Ok(())
+    }
+
     /// Lets the connection in, or says why not.
     async fn open(&self, arrival: &mut Arrival<'_>, mut tcp: Box<TcpStream>) -> Result<Guarded, Failure> {
         arrival.check_peer()?;
+        self.check_load(arrival.state)?;
         let mut permit = self.shared.admission.enter(arrival.policy.connections)?;
         if arrival.state.proxy_protocol != ProxyProtocol::Off {
             arrival.identify(&mut tcp).await?;

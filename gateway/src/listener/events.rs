@@ -71,6 +71,10 @@ pub enum Refusal {
     ProxyTimeout,
     /// The peer left before the PROXY header was complete.
     ProxyClosed,
+    /// Work waits too long for a worker, and a handshake would be more of it: see `overload.lag`.
+    Overloaded,
+    /// Memory is low: see `overload.memory`.
+    MemoryLow,
 }
 
 impl Refusal {
@@ -88,6 +92,8 @@ impl Refusal {
         "proxy_too_long",
         "proxy_timeout",
         "proxy_closed",
+        "overloaded",
+        "memory_low",
     ];
 
     /// The stable name, for logs and metric labels.
@@ -105,6 +111,8 @@ impl Refusal {
             Self::ProxyHeader(ProxyError::TooLong) => "proxy_too_long",
             Self::ProxyTimeout => "proxy_timeout",
             Self::ProxyClosed => "proxy_closed",
+            Self::Overloaded => "overloaded",
+            Self::MemoryLow => "memory_low",
         }
     }
 }
@@ -253,6 +261,7 @@ impl CloseReason {
         "send_idle_timeout",
         "send_min_rate",
         "requested",
+        "memory_low",
     ];
 
     /// The stable name, for logs and metric labels.
@@ -283,10 +292,12 @@ pub enum Cut {
     SendRate,
     /// Somebody called [`Connection::cut`].
     Requested,
+    /// It was idle, and memory is low.
+    MemoryLow,
 }
 
 impl Cut {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::KeepaliveTimeout,
         Self::HeaderTimeout,
         Self::BodyIdle,
@@ -294,6 +305,7 @@ impl Cut {
         Self::SendIdle,
         Self::SendRate,
         Self::Requested,
+        Self::MemoryLow,
     ];
 
     /// The stable name, for logs and metric labels.
@@ -306,6 +318,7 @@ impl Cut {
             Self::SendIdle => "send_idle_timeout",
             Self::SendRate => "send_min_rate",
             Self::Requested => "requested",
+            Self::MemoryLow => "memory_low",
         }
     }
 }

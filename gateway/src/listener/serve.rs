@@ -12,12 +12,17 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
-use tokio::io::{AsyncRead, ReadBuf};
+use portcullis_config::site::Priority;
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+
+use crate::overload::{Overload, Shed};
 
 use super::connection::{Connection, Protocol};
+use super::edge::EdgeShared;
 use super::events::{ConnectionEvents, EarlyReject};
 use super::guard::Guarded;
 use super::policy::EdgePolicy;
+use super::shed;
 
 /// Streams that a client may have open at once on one connection.
 const STREAMS: u32 = 128;
@@ -39,17 +44,13 @@ pub(super) struct HttpConnection<P> {
     proxy: Arc<HttpProxy<P>>,
     connection: Arc<Connection>,
     events: Arc<dyn ConnectionEvents>,
+    overload: Arc<Overload>,
     options: HttpServerOptions,
 }
 
 impl<P> HttpConnection<P> {
     /// `h2c`: HTTP/2 may be spoken without TLS.
-    pub(super) fn new(
-        proxy: Arc<HttpProxy<P>>,
-        connection: Arc<Connection>,
-        events: Arc<dyn ConnectionEvents>,
-        h2c: bool,
-    ) -> Self {
+    pub(super) fn new(proxy: Arc<HttpProxy<P>>, connection: Arc<Connection>, shared: &EdgeShared, h2c: bool) -> Self {
         let policy = connection.policy();
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
@@ -59,7 +60,8 @@ impl<P> HttpConnection<P> {
         Self {
             proxy,
             connection,
-            events,
+            events: Arc::clone(&shared.events),
+            overload: Arc::clone(&shared.overload),
             options,
         }
     }
@@ -85,7 +87,7 @@ where
         let mut settings = None;
         loop {
             let begun = if self.connection.is_idle() {
-                Some(first_bytes(&mut guarded).await?)
+                Some(self.next_request(&mut guarded).await?)
             } else {
                 None
             };
@@ -103,6 +105,29 @@ where
             let (stream, kept) = self.process_new_http(session, shutdown).await?.consume();
             guarded = stream.into_any().downcast().ok()?;
             settings = kept;
+        }
+    }
+}
+
+impl<P> HttpConnection<P> {
+    /// The beginning of the next request that there is time for. `None`: there will be none.
+    async fn next_request(&self, guarded: &mut Guarded) -> Option<BytesMut> {
+        loop {
+            let begun = first_bytes(guarded).await?;
+            let lag = self.overload.lag(self.connection.listener().index);
+            if !lag.is_late() || !self.overload.is_blind() || !shed::is_plain_get(&begun) {
+                return Some(begun);
+            }
+            if !lag.refuses(Priority::Default) {
+                self.connection.set_judged();
+                return Some(begun);
+            }
+            self.overload.count(Shed::Lag);
+            self.connection.take_bytes(begun.len());
+            self.connection.request_header_done();
+            guarded.write_all(&shed::answer()).await.ok()?;
+            guarded.flush().await.ok()?;
+            self.connection.request_finished();
         }
     }
 }

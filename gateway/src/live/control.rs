@@ -7,13 +7,23 @@ use crate::admin::control::{Control, KillError, Refused};
 use crate::admin::wire::{
     KillRequest, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus, Status, UpstreamStatus,
 };
+use crate::overload::{Pressure, Shed};
 use crate::telemetry::exposition::{Collect as _, Exposition};
 
 #[async_trait]
 impl Control for Live {
     fn readiness(&self) -> Readiness {
         let snapshot = self.snapshot();
-        self.report().readiness(&snapshot, self.is_draining())
+        let mut readiness = self.report().readiness(&snapshot, self.is_draining());
+        // No reason to send traffic elsewhere: where one gateway has too much to do, the others would be next.
+        let load = &self.edge.overload;
+        if load.memory.pressure() > Pressure::None {
+            readiness.warnings.push(Shed::Memory.as_str().to_owned());
+        }
+        if (0..snapshot.gateway.config.listeners.len()).any(|listener| load.lag(listener).is_late()) {
+            readiness.warnings.push(Shed::Lag.as_str().to_owned());
+        }
+        readiness
     }
 
     fn status(&self) -> Status {

@@ -74,6 +74,7 @@ impl Live {
         let listeners = ListenerHandles::open(&loaded.config.listeners)?;
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch(Arc::clone(&observers.metrics))));
+        edge.overload.apply(&loaded.config);
         let mut policy = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
         let First { in_force, refused } = First::of(policy.as_mut(), &gateway);
         let live = Arc::new(Self {
@@ -271,6 +272,7 @@ impl Live {
         self.identity.apply(&gateway.zones, &loaded.config);
         self.put(Snapshot::new(gateway, Arc::new(in_force)));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
+        self.edge.overload.apply(&loaded.config);
         listeners.commit();
         self.observers.commit(&loaded.config, access_log);
     }

@@ -9,6 +9,7 @@ use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::limit_stats::LimitStats;
 
 use super::{Live, now};
+use crate::overload::Shed;
 use crate::snapshot::{BundleState, Snapshot};
 use crate::telemetry::exposition::{Collect, Exposition};
 
@@ -43,6 +44,7 @@ impl Collect for Samples {
         bundle(&snapshot, out);
         switches(&snapshot, out);
         upstreams(&snapshot, out);
+        load(&live, &snapshot, out);
     }
 }
 
@@ -222,5 +224,42 @@ fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {
                 );
             }
         }
+    }
+}
+
+fn load(live: &Live, snapshot: &Snapshot, out: &mut Exposition) {
+    let overload = &live.edge().overload;
+    for (index, listener) in snapshot.gateway.config.listeners.iter().enumerate() {
+        let (lag, labels) = (overload.lag(index), [("listener", &*listener.name)]);
+        let late = "How long work waits for a worker, at least, of late.";
+        out.gauge("portcullis_lag_seconds", late, &labels, lag.least().as_secs_f64());
+        let share = "The share of requests that is refused because work waits too long.";
+        out.gauge("portcullis_shed_share", share, &labels, lag.share());
+    }
+    for shed in [Shed::Lag, Shed::Memory] {
+        let help = "Requests that were refused because the gateway has too much to do.";
+        let labels = [("reason", shed.as_str())];
+        out.counter("portcullis_shed_total", help, &labels, overload.shed(shed));
+    }
+    let memory = &overload.memory;
+    let help = "Memory that counts against the ceiling.";
+    out.gauge_u64("portcullis_memory_used_bytes", help, &[], memory.used());
+    let help = "Memory that may be used; 0: no ceiling.";
+    out.gauge_u64("portcullis_memory_ceiling_bytes", help, &[], memory.ceiling());
+    let help = "How close to the ceiling: 0 far, 1 new connections are closed, 2 requests are refused.";
+    out.gauge_u64("portcullis_memory_pressure", help, &[], memory.pressure() as u64);
+    for upstream in snapshot.gateway.upstreams.iter() {
+        let (limiter, labels) = (upstream.limiter(), [("upstream", upstream.name())]);
+        let help = "Requests that may wait for the upstream's answer at once.";
+        out.gauge_u64("portcullis_upstream_limit", help, &labels, u64::from(upstream.limit()));
+        let help = "Requests that wait for the upstream's answer.";
+        out.gauge_u64(
+            "portcullis_upstream_waiting",
+            help,
+            &labels,
+            u64::from(limiter.in_flight()),
+        );
+        let help = "Requests that were refused because too many wait for the upstream.";
+        out.counter("portcullis_upstream_refused_total", help, &labels, limiter.refused());
     }
 }

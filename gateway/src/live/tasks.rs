@@ -12,11 +12,14 @@ use tokio::sync::watch;
 
 use super::Live;
 use crate::admin;
+use crate::overload::{Meter, Pressure};
 use crate::upstream::{self, Upstreams};
 use crate::watch::Fingerprint;
 
 /// How often a URL is polled unless the configuration says otherwise.
 const POLL: Duration = Duration::from_secs(30);
+/// How often the memory is looked at.
+const MEMORY: Duration = Duration::from_millis(100);
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -33,7 +36,8 @@ impl Live {
             self.watch_files(),
             self.hang_ups(),
             self.poll_source(),
-            self.tend_upstreams()
+            self.tend_upstreams(),
+            self.watch_memory()
         );
     }
 
@@ -140,6 +144,38 @@ impl Live {
             }
             if published.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Keeps an eye on the memory, and makes room while it is low.
+    async fn watch_memory(self: &Arc<Self>) {
+        let configured = || {
+            let memory = self.snapshot().gateway.config.overload.memory;
+            memory.map(portcullis_config::units::ByteSize::get)
+        };
+        let mut known = configured();
+        let mut meter = Meter::new(known);
+        let overload = &self.edge.overload;
+        loop {
+            let (before, after) = overload.memory.look(&meter);
+            if after > Pressure::None {
+                self.edge.close_idle();
+            }
+            if before != after {
+                let (used, ceiling) = (overload.memory.used(), overload.memory.ceiling());
+                tracing::warn!(
+                    pressure = after.as_str(),
+                    before = before.as_str(),
+                    used,
+                    ceiling,
+                    "memory"
+                );
+            }
+            tokio::time::sleep(MEMORY).await;
+            let now = configured();
+            if now != known {
+                (known, meter) = (now, Meter::new(now));
             }
         }
     }

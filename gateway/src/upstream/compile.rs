@@ -272,6 +272,7 @@ fn assemble(
         host: written.host.clone(),
         protocol: written.protocol,
         hash_key,
+        concurrency: written.concurrency.minimum..=written.concurrency.maximum,
     }
 }
 

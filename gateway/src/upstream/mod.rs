@@ -9,6 +9,7 @@ mod background;
 mod balance;
 mod clock;
 mod compile;
+mod concurrency;
 mod endpoint;
 mod health;
 mod passive;
@@ -82,6 +83,8 @@ pub struct Upstream {
     host: UpstreamHost,
     protocol: UpstreamProtocol,
     hash_key: Option<Key>,
+    /// Between which the limit on waiting requests may move.
+    concurrency: std::ops::RangeInclusive<u32>,
 }
 
 impl Upstreams {

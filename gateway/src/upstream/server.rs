@@ -95,6 +95,8 @@ pub(super) struct GroupState {
     pub(super) cursor: AtomicUsize,
     /// One ejection at a time, so that two threads cannot eject the last two servers. Never taken to choose a server.
     pub(super) ejecting: Mutex<()>,
+    /// How many requests may wait.
+    pub(super) limiter: Arc<crate::overload::Limiter>,
 }
 
 /// The state of a server. Handed from snapshot to snapshot by (upstream, address).
