@@ -71,7 +71,7 @@ fn start(origin: std::net::SocketAddr, tls: bool, authority: &Authority) -> Gate
         ""
     };
     let builder = Builder::new(&format!(
-        "{listener}limits: {{ connections: 100000, connections_per_ip: 100000, keepalive_timeout: 10m }}\n\
+        "{listener}limits: {{ connections: 100000, connections_per_ip: 100000, connections_per_prefix: 100000, new_connections_per_ip: {{ rate: 100000/s }}, keepalive_timeout: 10m }}\n\
          upstreams: {{ app: {{ servers: [\"{origin}\"] }} }}\n\
          sites: [{{ hosts: [\"*\"], routes: [{{ proxy: {{ upstream: app }} }}] }}]\n"
     ));

@@ -26,7 +26,7 @@ pub(crate) fn run(flags: &mut Flags) -> bool {
     let origin = origin::start(manner);
     let gateway = Gateway::start(&format!(
         "runtime: {{ threads: 1 }}\n\
-         limits: {{ connections: 100000, connections_per_ip: 100000 }}\n\
+         limits: {{ connections: 100000, connections_per_ip: 100000, connections_per_prefix: 100000, new_connections_per_ip: {{ rate: 100000/s }} }}\n\
          upstreams: {{ app: {{ servers: [\"{origin}\"] }} }}\n\
          sites: [{{ hosts: [\"*\"], routes: [{{ proxy: {{ upstream: app }} }}] }}]\n"
     ));

@@ -65,7 +65,7 @@ pub(crate) fn run(flags: &mut Flags) -> bool {
 fn yaml(origin: SocketAddr, generation: u64) -> String {
     format!(
         "runtime: {{ threads: 1 }}\n\
-         limits: {{ connections: 100000, connections_per_ip: 100000, header_timeout: 5s, keepalive_timeout: {}s }}\n\
+         limits: {{ connections: 100000, connections_per_ip: 100000, connections_per_prefix: 100000, new_connections_per_ip: {{ rate: 100000/s }}, header_timeout: 5s, keepalive_timeout: {}s }}\n\
          upstreams: {{ app: {{ servers: [\"{origin}\"] }} }}\n\
          sites:\n  - hosts: [app.test]\n    filters: [{{ headers: {{ response: {{ set: {{ X-Generation: \"{generation}\" }} }} }} }}]\n    \
          routes: [{{ match: {{ path: /hello }}, proxy: {{ upstream: app }} }}]\n",
