@@ -5,7 +5,8 @@
 //! and slow routes of one upstream may be mixed; a short memory, so that an upstream that has become slower by itself is
 //! soon the new measure. Nothing is concluded while the limit is not what holds requests up: an upstream that is slow
 //! with few requests in flight is an ordinary slow upstream. Under standing overload the lowest mean would rise with the
-//! queue, so the limit is halved for one window now and then, which lets the queue drain and shows the real time.
+//! queue, so for a moment now and then the limit is a quarter, which lets the queue drain and shows the real
+//! time.
 
 use std::ops::RangeInclusive;
 
@@ -22,6 +23,8 @@ const START: f64 = 1024.0;
 /// The lowest means are remembered for [`BUCKETS`] times this long.
 const BUCKET_NS: u64 = 5_000_000_000;
 const BUCKETS: usize = 6;
+/// Half a bucket, however slow the upstream.
+const LONGEST_PROBE_NS: f64 = 2.5e9;
 
 /// What was observed since the last window.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +48,9 @@ pub struct Gradient {
     bucket_ends_ns: u64,
     /// Whether every window of this bucket refused something.
     refusing: bool,
+    /// Whether the queue is let drain, and until when.
     probing: bool,
+    probe_ends_ns: u64,
 }
 
 impl Default for Gradient {
@@ -56,6 +61,7 @@ impl Default for Gradient {
             bucket_ends_ns: 0,
             refusing: false,
             probing: false,
+            probe_ends_ns: 0,
         }
     }
 }
@@ -63,7 +69,7 @@ impl Default for Gradient {
 impl Gradient {
     /// The limit within `bounds` (requests), as things are.
     pub fn limit(&self, bounds: &RangeInclusive<u32>) -> u32 {
-        let limit = if self.probing { self.limit / 2.0 } else { self.limit };
+        let limit = if self.probing { self.limit / 4.0 } else { self.limit };
         let (least, most) = (f64::from(*bounds.start()), f64::from(*bounds.end()));
         #[expect(
             clippy::cast_possible_truncation,
@@ -79,7 +85,6 @@ impl Gradient {
     pub fn learn(&mut self, now_ns: u64, window: &Window, bounds: &RangeInclusive<u32>) -> u32 {
         if window.mean_ns.is_finite() && window.mean_ns > 0.0 {
             self.remember(now_ns, window);
-            self.probing &= window.refused;
             if window.bound {
                 self.follow(window);
             } else {
@@ -100,11 +105,21 @@ impl Gradient {
     }
 
     fn remember(&mut self, now_ns: u64, window: &Window) {
-        self.probing = false;
+        self.probing &= now_ns < self.probe_ends_ns;
         self.refusing &= window.refused;
         if now_ns >= self.bucket_ends_ns {
             self.bucket_ends_ns = now_ns.saturating_add(BUCKET_NS);
             self.probing = self.refusing;
+            // As long as what waits now needs, and once more.
+            let drained_ns = (window.mean_ns * 2.0).min(LONGEST_PROBE_NS);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most some seconds"
+            )]
+            {
+                self.probe_ends_ns = now_ns.saturating_add(drained_ns as u64);
+            }
             self.refusing = true;
             self.lowest.rotate_right(1);
             if let Some(newest) = self.lowest.first_mut() {
@@ -119,7 +134,8 @@ impl Gradient {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::cmp::Reverse;
+    use std::collections::{BinaryHeap, VecDeque};
 
     use proptest::prelude::*;
 
@@ -132,13 +148,12 @@ mod tests {
     struct Upstream {
         gradient: Gradient,
         limit: u32,
-        slots: usize,
         takes_ms: u64,
         now_ms: u64,
         /// When each request in flight came, and when it will be done.
         in_flight: VecDeque<(u64, u64)>,
         /// When each slot is free.
-        free_at: Vec<u64>,
+        free_at: BinaryHeap<Reverse<u64>>,
         refused: u64,
         answered: u64,
         slowest_ms: u64,
@@ -150,11 +165,10 @@ mod tests {
             Self {
                 limit: gradient.limit(&BOUNDS),
                 gradient,
-                slots,
                 takes_ms,
                 now_ms: 0,
                 in_flight: VecDeque::new(),
-                free_at: vec![0; slots],
+                free_at: vec![Reverse(0); slots].into(),
                 refused: 0,
                 answered: 0,
                 slowest_ms: 0,
@@ -181,9 +195,9 @@ mod tests {
                         (self.refused, refused) = (self.refused + 1, true);
                         continue;
                     }
-                    let slot = self.free_at.iter_mut().min().unwrap();
-                    let done = (*slot).max(self.now_ms) + self.takes_ms;
-                    *slot = done;
+                    let Reverse(free_at) = self.free_at.pop().unwrap();
+                    let done = free_at.max(self.now_ms) + self.takes_ms;
+                    self.free_at.push(Reverse(done));
                     self.in_flight.push_back((self.now_ms, done));
                 }
                 bound |= self.in_flight.len() * 2 > self.limit as usize;
@@ -213,9 +227,9 @@ mod tests {
 
     #[test]
     fn one_that_takes_more_than_the_start_gets_more() {
-        let mut upstream = Upstream::new(20_000, 500);
-        upstream.run(6000.0, 60);
-        upstream.run(6000.0, 60);
+        let mut upstream = Upstream::new(5000, 500);
+        upstream.run(5000.0, 30);
+        upstream.run(5000.0, 30);
         assert_eq!(upstream.refused, 0, "limit {}", upstream.limit);
     }
 
@@ -226,7 +240,7 @@ mod tests {
         upstream.run(500.0, 30);
         assert_eq!(upstream.refused, 0);
         upstream.run(2000.0, 10);
-        for minute in 0..10 {
+        for minute in 0..5 {
             upstream.run(2000.0, 60);
             assert!(upstream.answered > 58_000, "minute {minute}: {}", upstream.answered);
             assert!(upstream.slowest_ms < 150, "minute {minute}: {} ms", upstream.slowest_ms);
