@@ -8,8 +8,8 @@ use serde::Deserialize;
 pub use crate::http_text::{HeaderName, Method, Status};
 pub use crate::link::{Link, Mode, OnError};
 use crate::matcher::HostPattern;
-use crate::units::Duration;
 pub use crate::overload::Priority;
+use crate::units::Duration;
 
 /// A group of hosts with their routes.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
