@@ -45,7 +45,7 @@ impl Rewrite {
     }
 }
 
-/// Sets the target: the normalised path, rewritten where the route says so, and the query as sent.
+/// Sets the target: the normalised path, rewritten where the route says so, and the query.
 pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<&Rewrite>) -> Result<()> {
     let query = target.query.as_deref();
     let mut text = String::with_capacity(target.path.len() + query.map_or(0, |query| query.len() + 1) + 16);
@@ -55,7 +55,7 @@ pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<
     }
     if let Some(query) = query {
         text.push('?');
-        text.push_str(query);
+        push_ascii(query, &mut text);
     }
     let target = PathAndQuery::from_maybe_shared(bytes::Bytes::from(text))
         .or_err(ErrorType::InternalError, "the normalised target is not a path")?;
@@ -63,6 +63,21 @@ pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<
     parts.path_and_query = Some(target);
     request.set_uri(Uri::from_parts(parts).or_err(ErrorType::InternalError, "the normalised target is not a URI")?);
     Ok(())
+}
+
+/// Appends a query. Letters beyond ASCII are escaped, as they are in a path: a target has none (RFC 9112, 3.2).
+fn push_ascii(query: &str, out: &mut String) {
+    if query.is_ascii() {
+        out.push_str(query);
+        return;
+    }
+    for byte in query.bytes() {
+        if byte.is_ascii() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
 }
 
 /// Says who the client is, in `Forwarded`, `X-Forwarded-*` and `X-Request-Id`. What a stranger said is replaced.
