@@ -1,6 +1,8 @@
 //! More is asked than there is: of an upstream, of the gateway's workers, of its memory. Who is refused, what the refused are
 //! told, and that everything is as before once it is over.
 
+#![allow(clippy::expect_used, clippy::float_cmp)] // All of this is test code, which fails by panicking.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
