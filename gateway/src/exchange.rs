@@ -71,6 +71,8 @@ pub struct Exchange {
     pub request_bytes: u64,
     /// Bytes of the answer's body so far.
     pub response_bytes: u64,
+    /// The upstream's answer has no body.
+    bodiless: bool,
     /// Times the body of an HTTP/2 request.
     body_watch: Option<BodyWatch>,
     /// Its span, where traces are configured.
@@ -99,6 +101,7 @@ impl Exchange {
             status: None,
             request_bytes: 0,
             response_bytes: 0,
+            bodiless: false,
             body_watch: None,
             span: None,
         }

@@ -10,9 +10,11 @@ use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use portcullis_filters::client::Client;
 use portcullis_filters::facts::{HeaderEdit, HeaderEdits};
+use smallvec::SmallVec;
 
 use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::intake::Target;
+use crate::upstream::response::Fault;
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -181,8 +183,27 @@ pub fn edit_response(response: &mut ResponseHeader, edits: &HeaderEdits) -> Resu
     Ok(())
 }
 
-/// Removes hop-by-hop fields of an upstream's response, and those that its Connection names (RFC 9110, 7.6.1).
-pub fn strip_hop_by_hop(response: &mut ResponseHeader) {
+/// Options of one Connection field, or all of them, that are looked at.
+const MAX_OPTIONS: usize = 64;
+
+/// Refuses a response whose Connection names more fields than anybody would look for.
+pub fn check_connection(response: &ResponseHeader) -> std::result::Result<(), Fault> {
+    match connection_options(response).nth(MAX_OPTIONS) {
+        None => Ok(()),
+        Some(_) => Err(Fault::ConnectionOptions),
+    }
+}
+
+fn connection_options(response: &ResponseHeader) -> impl Iterator<Item = &[u8]> {
+    let fields = response.headers.get_all(header::CONNECTION).iter();
+    fields
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Brings an upstream's response into one form: no hop-by-hop fields, nor those that its Connection names (RFC 9110, 7.6.1),
+/// and no field twice that is only meant to be there once and that others would read differently.
+pub fn make_canonical(response: &mut ResponseHeader) {
     const HOP_BY_HOP: [&str; 5] = [
         "keep-alive",
         "proxy-connection",
@@ -190,30 +211,51 @@ pub fn strip_hop_by_hop(response: &mut ResponseHeader) {
         "te",
         "trailer",
     ];
+    const ONCE: [HeaderName; 4] = [header::DATE, header::SERVER, header::CONTENT_TYPE, header::LOCATION];
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
-    let mut nominated: Vec<String> = Vec::new();
-    for value in response.headers.get_all(header::CONNECTION) {
-        nominated.extend(
-            value
-                .to_str()
-                .unwrap_or("")
-                .split(',')
-                .take(32)
-                .map(|name| name.trim().to_ascii_lowercase()),
-        );
-    }
-    for name in nominated {
+    let named: SmallVec<[HeaderName; 4]> = connection_options(response)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         // Framing is the connection's own business: Pingora settles it.
-        if !matches!(&*name, "" | "close" | "content-length" | "transfer-encoding") {
-            response.remove_header(&*name);
-        }
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        .collect();
+    for name in named {
+        response.remove_header(&name);
     }
     response.remove_header(&header::CONNECTION);
     response.remove_header(&header::UPGRADE);
     for name in HOP_BY_HOP {
         response.remove_header(name);
+    }
+    // Most answers have nothing twice.
+    let repeated = response.headers.len() > response.headers.keys_len();
+    for name in ONCE.into_iter().filter(|_| repeated) {
+        let mut values = response.headers.get_all(&name).iter();
+        if let (Some(first), Some(_)) = (values.next().cloned(), values.next()) {
+            response.remove_header(&name);
+            // It was there, so it can be there again.
+            let _ = response.insert_header(name, first);
+        }
+    }
+    canonical_framing(response);
+    let no_body = response.status.is_informational() || response.status == http::StatusCode::NO_CONTENT;
+    if no_body {
+        response.remove_header(&header::CONTENT_LENGTH);
+    }
+}
+
+/// The two fields that say where a body ends, as everybody writes them. They were judged when they came.
+fn canonical_framing(response: &mut ResponseHeader) {
+    let coding = response.headers.get(header::TRANSFER_ENCODING);
+    if coding.is_some_and(|coding| coding != "chunked") {
+        let _ = response.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let length = response.headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    if let Some([b'0', _, ..]) = length
+        && let Some(length) = length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())
+    {
+        let _ = response.insert_header(header::CONTENT_LENGTH, length);
     }
 }
 
@@ -321,7 +363,7 @@ mod tests {
         ] {
             response.append_header(name, value).unwrap();
         }
-        strip_hop_by_hop(&mut response);
+        make_canonical(&mut response);
         assert_eq!(
             response.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-end"]

@@ -56,7 +56,7 @@ impl ProxyHttp for Portcullis {
     }
 
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        exchange.choose_server(session)
+        exchange.choose_server(session).await
     }
 
     fn fail_to_connect(

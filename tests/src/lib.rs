@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod corpus;
+pub mod evil;
 pub mod fortress;
 pub mod gateway;
 pub mod h1;

@@ -299,7 +299,7 @@ fn an_upstream_that_fails_is_a_bad_gateway() {
     ));
     for (path, status, reason) in [
         ("/nobody", 502, "upstream_connect_error"),
-        ("/broken", 502, "upstream_error"),
+        ("/broken", 502, "upstream_status_line"),
         ("/slow", 504, "upstream_timeout"),
     ] {
         let answer = h1::get(gateway.public, "a", path, &[]);

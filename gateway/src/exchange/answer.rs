@@ -11,6 +11,8 @@ use portcullis_filters::verdict::{Denial, Reason, Stop};
 use super::{Exchange, chain_of, head};
 use crate::forward;
 use crate::respond::Answer;
+use crate::upstream::response::Fault;
+use crate::upstream::{certificate_reason, fault_of};
 
 impl Exchange {
     /// Writes an answer that is ours, after the response phase of the chain.
@@ -25,11 +27,15 @@ impl Exchange {
 
     /// The upstream's answer, before it goes down.
     pub fn upstream_response(&mut self, session: &Session, response: &mut ResponseHeader) -> Result<()> {
+        if let Err(fault) = self.check_answer(response) {
+            return Err(self.fail(StatusCode::BAD_GATEWAY, fault.reason()));
+        }
+        forward::make_canonical(response);
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
         self.upstream_answered(response.status);
-        forward::strip_hop_by_hop(response);
+        self.bodiless = self.has_no_body(response.status);
         if let Err(stop) = self.on_response(session, response) {
             return Err(self.stopped(stop));
         }
@@ -61,6 +67,9 @@ impl Exchange {
 
     /// A piece of the answer's body, on its way down.
     pub fn response_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+        if self.bodiless && chunk.as_ref().is_some_and(|chunk| !chunk.is_empty()) {
+            return Err(self.fail(StatusCode::BAD_GATEWAY, Fault::BodyForbidden.reason()));
+        }
         if let Some(state) = &mut self.chain
             && let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last)
         {
@@ -109,6 +118,12 @@ pub(super) fn client_closed() -> StatusCode {
 
 /// The refusal that an error of Pingora amounts to. `None`: the client is gone.
 fn denial_of(error: &Error) -> Option<Denial> {
+    if let Some(fault) = fault_of(error) {
+        return Some(Denial::new(StatusCode::BAD_GATEWAY, Reason(fault.reason())));
+    }
+    if let Some(reason) = certificate_reason(error) {
+        return Some(Denial::new(StatusCode::BAD_GATEWAY, Reason(reason)));
+    }
     let (status, reason) = match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => (
             StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

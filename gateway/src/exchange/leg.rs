@@ -1,12 +1,13 @@
 //! The way to the upstream: which server, with which header, and whether to try again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, OkOrErr, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use portcullis_filters::attributes;
 use portcullis_filters::request::Request;
@@ -16,14 +17,19 @@ use smallvec::SmallVec;
 use super::{Exchange, chain_of, head};
 use crate::forward;
 use crate::snapshot::Action;
+use crate::upstream::response::{Expect, Fault};
 use crate::upstream::{
-    Choice, Failure, Outcome, PeerUse, Replay, Selected, Upstream, hash_key, is_idempotent, may_retry,
+    Call, Choice, Failure, Outcome, Replay, Selected, Upstream, fault_of, hash_key, is_idempotent, may_retry,
 };
 
 /// The way of a request to an upstream and back.
 #[derive(Default)]
 pub struct Leg {
     selected: Option<Selected>,
+    /// The way to it, with HTTP/1.
+    call: Option<Arc<Call>>,
+    /// What may be answered.
+    expect: Expect,
     tried: SmallVec<[usize; 4]>,
     /// Attempts so far.
     pub attempts: u32,
@@ -52,12 +58,16 @@ impl Leg {
 
 impl Exchange {
     /// Chooses a server. This is the gate before the upstream: without every mandatory receipt nobody passes.
-    pub fn choose_server(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
+    pub async fn choose_server(&mut self, session: &Session) -> Result<Box<HttpPeer>> {
         self.prove()?;
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let snapshot = Arc::clone(&self.snapshot);
         let upstream = self
             .upstream(&snapshot)
             .or_err(ErrorType::InternalError, "the route has no upstream")?;
+        self.leg.expect = expect(session);
+        if self.leg.expect.upgrade && !upstream.can_upgrade() {
+            return Err(self.fail(StatusCode::NOT_IMPLEMENTED, "websocket_unsupported"));
+        }
         let hash = upstream.hash_key().and_then(|key| self.hash(session, key));
         if let Some(last) = self.leg.selected.take() {
             self.leg.tried.push(last.index());
@@ -68,12 +78,9 @@ impl Exchange {
         }) else {
             return Err(self.fail(StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable"));
         };
-        let purpose = if Self::is_websocket(session) {
-            PeerUse::Upgrade
-        } else {
-            PeerUse::Request
-        };
-        let peer = selected.peer(purpose);
+        selected.agree().await;
+        let (peer, call) = selected.peer(self.leg.expect);
+        self.leg.call = call;
         self.leg.attempts += 1;
         // What was read of the body is sent again from its beginning.
         self.request_bytes = 0;
@@ -121,7 +128,7 @@ impl Exchange {
 
     /// A connection is there.
     pub fn connected(&mut self, reused: bool) {
-        self.leg.reused = reused;
+        self.leg.reused = self.leg.call.as_ref().map_or(reused, |call| call.is_reused());
         self.leg.connect = self.leg.began.map(|began| began.elapsed());
     }
 
@@ -144,11 +151,11 @@ impl Exchange {
         forward::edit_request(request, &self.facts.request_headers)?;
         if let (Some(upstream), Some(selected)) = (self.upstream(&self.snapshot), &self.leg.selected) {
             let host = upstream.host_for(&target.authority, selected.server());
-            request.insert_header(http::header::HOST, host)?;
+            request.insert_header(header::HOST, host)?;
         }
-        if session.as_http1().is_some() && session.req_header().headers.contains_key(http::header::EXPECT) {
+        if session.as_http1().is_some() && session.req_header().headers.contains_key(header::EXPECT) {
             // We have told the client to go on; the upstream has nothing left to agree to.
-            request.remove_header(&http::header::EXPECT);
+            request.remove_header(&header::EXPECT);
         }
         if request.headers.contains_key(http::header::UPGRADE) && !Self::is_websocket(session) {
             // Pingora looks at Upgrade alone, and sends both.
@@ -204,9 +211,19 @@ impl Exchange {
     /// An attempt failed: reports it and says whether it is tried again.
     pub fn attempt_failed(&mut self, session: &Session, error: &mut Error, connected: bool) {
         error.set_retry(false);
+        if fault_of(error).is_some() {
+            // The same question would get the same answer.
+            if let Some(selected) = &self.leg.selected {
+                selected.report(Outcome::Malformed);
+            }
+            return;
+        }
         let Some(failure) = Failure::of(error) else { return };
         if let Some(selected) = &self.leg.selected {
             selected.report(Outcome::from(failure));
+            if !connected {
+                selected.forget_protocol();
+            }
         }
         let Some(retry) = self.upstream(&self.snapshot).map(Upstream::retry) else {
             return;
@@ -221,6 +238,38 @@ impl Exchange {
         }
     }
 
+    /// What is wrong with an answer that its bytes do not show, or that came by HTTP/2.
+    pub(super) fn check_answer(&self, response: &ResponseHeader) -> Result<(), Fault> {
+        let over_http1 = response.version <= Version::HTTP_11;
+        if over_http1 && self.leg.call.is_none() {
+            // HTTP/2 was agreed on, or nothing else would do.
+            if let Some(selected) = &self.leg.selected {
+                selected.forget_protocol();
+            }
+            return Err(Fault::Protocol);
+        }
+        let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        let websocket = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+        match response.status.as_u16() {
+            101 if !(over_http1 && self.leg.expect.upgrade) => Err(Fault::SwitchUnasked),
+            101 if !response.headers.get(header::UPGRADE).is_some_and(websocket) => Err(Fault::SwitchUnasked),
+            100..=599 => Ok(()),
+            _ => Err(Fault::Status),
+        }
+        .and_then(|()| {
+            if switches {
+                Ok(())
+            } else {
+                forward::check_connection(response)
+            }
+        })
+    }
+
+    /// Whether an answer of this status has no body.
+    pub(super) fn has_no_body(&self, status: StatusCode) -> bool {
+        self.leg.expect.head || matches!(status.as_u16(), 204 | 304)
+    }
+
     /// The upstream's answer has begun.
     pub fn upstream_answered(&mut self, status: StatusCode) {
         self.leg.first_byte = self.leg.began.map(|began| began.elapsed());
@@ -229,5 +278,15 @@ impl Exchange {
         if let Some(selected) = &self.leg.selected {
             selected.report(Outcome::of_status(status.as_u16()));
         }
+    }
+}
+
+/// What a server may answer to this request.
+fn expect(session: &Session) -> Expect {
+    let request = session.req_header();
+    Expect {
+        head: request.method == Method::HEAD,
+        upgrade: Exchange::is_websocket(session),
+        chunked: !request.headers.contains_key(header::CONTENT_LENGTH),
     }
 }

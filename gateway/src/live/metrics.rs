@@ -207,6 +207,7 @@ fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {
                 ("reset", totals.resets),
                 ("timeout", totals.timeouts),
                 ("status_5xx", totals.status_5xx),
+                ("malformed", totals.malformed),
                 ("ejection", totals.ejections),
                 ("check_failed", totals.checks_failed),
             ];

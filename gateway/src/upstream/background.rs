@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
 
-use super::Upstreams;
 use super::address::Target;
 use super::resolve::{Lookup, System, keep_resolved};
+use super::{Upstream, Upstreams};
 
 /// Checks at once, over all upstreams.
 const MAX_CHECKS: usize = 64;
 /// Look-ups at once, over all upstreams: each holds a thread.
 const MAX_LOOKUPS: usize = 16;
+
+/// How soon an idle connection is noticed that its time or its server has ended.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// The running tasks of one snapshot. They end when this is dropped.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ fn start(upstreams: &Upstreams, lookup: &Arc<dyn Lookup>) -> JoinSet<()> {
         Arc::new(Semaphore::new(MAX_LOOKUPS)),
     );
     let mut tasks = JoinSet::new();
+    tasks.spawn(keep_swept(upstreams.list.clone()));
     for upstream in upstreams.iter() {
         for server in upstream.servers() {
             if let Target::Name { host, port } = &server.target {
@@ -86,6 +91,22 @@ fn start(upstreams: &Upstreams, lookup: &Arc<dyn Lookup>) -> JoinSet<()> {
         }
     }
     tasks
+}
+
+/// Closes idle connections that are of no more use, until the task is dropped.
+async fn keep_swept(upstreams: Box<[Arc<Upstream>]>) {
+    loop {
+        sleep(jittered(SWEEP)).await;
+        let servers = upstreams.iter().flat_map(|upstream| upstream.servers());
+        for server in servers {
+            server
+                .state
+                .endpoints
+                .load()
+                .iter()
+                .for_each(|endpoint| endpoint.sweep());
+        }
+    }
 }
 
 /// Ten per cent more or less, so that many gateways do not ask in step.

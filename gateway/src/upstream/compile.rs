@@ -142,7 +142,7 @@ impl Compiler<'_> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let template = Arc::new(PeerTemplate::new(written, tls.as_ref()));
+        let template = Arc::new(PeerTemplate::new(name, written, tls.as_ref()));
         let states: Box<[_]> = written
             .servers
             .iter()

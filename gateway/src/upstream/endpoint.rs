@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 
 use super::clock::Clock;
+use super::wire::Line;
 
 /// One address of a server. Outlives snapshots.
 #[derive(Debug)]
@@ -21,6 +22,19 @@ pub(super) struct Endpoint {
     failures: AtomicU32,
     // Clock time in ms until which the endpoint is left out; 0 = not ejected.
     ejected_until: AtomicU64,
+    // Where the protocol is agreed on: what was agreed on last.
+    chosen: AtomicU8,
+    line: ArcSwapOption<(u64, Arc<Line>)>,
+}
+
+/// The protocol that a server chose (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Chosen {
+    /// It was not asked yet, or has changed its mind.
+    Unknown,
+    Http1,
+    Http2,
 }
 
 /// What the active checks say.
@@ -52,6 +66,45 @@ impl Endpoint {
             problem: ArcSwapOption::empty(),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            chosen: AtomicU8::new(Chosen::Unknown as u8),
+            line: ArcSwapOption::empty(),
+        }
+    }
+
+    /// What it chose when it had a choice.
+    pub(super) fn chosen(&self) -> Chosen {
+        match self.chosen.load(Ordering::Relaxed) {
+            0 => Chosen::Unknown,
+            1 => Chosen::Http1,
+            _ => Chosen::Http2,
+        }
+    }
+
+    /// Remembers what it chose.
+    pub(super) fn choose(&self, chosen: Chosen) {
+        self.chosen.store(chosen as u8, Ordering::Relaxed);
+    }
+
+    /// The way to it for connections with this key in common; a new one when the last one had another.
+    pub(super) fn line(&self, key: u64, make: impl FnOnce() -> Line) -> Arc<Line> {
+        match &*self.line.load() {
+            Some(kept) if kept.0 == key => return Arc::clone(&kept.1),
+            _ => {}
+        }
+        let line = Arc::new(make());
+        self.line.store(Some(Arc::new((key, Arc::clone(&line)))));
+        line
+    }
+
+    /// Idle HTTP/1 connections to it.
+    pub(super) fn idle_connections(&self) -> usize {
+        self.line.load().as_ref().map_or(0, |kept| kept.1.idle_connections())
+    }
+
+    /// Closes idle connections that are of no more use.
+    pub(super) fn sweep(&self) {
+        if let Some(kept) = &*self.line.load() {
+            kept.1.sweep();
         }
     }
 

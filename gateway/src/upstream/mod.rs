@@ -1,7 +1,7 @@
 //! Upstreams: groups of servers, which of them an attempt goes to, how it is connected to, and how healthy each is.
 //!
 //! `compile` turns the configuration into [`Upstreams`]; `select` chooses (no lock, no I/O); `peer` and `tls` say how to
-//! connect; `resolve` and `health` keep names and verdicts fresh in the background; `passive` ejects; `retry` holds the rules
+//! connect, `wire` does it for HTTP/1 and `response` judges what comes back; `resolve` and `health` keep names and verdicts fresh in the background; `passive` ejects; `retry` holds the rules
 //! of trying again; `status` shows it all. The state of a server outlives configurations. Nothing here knows of requests.
 
 mod address;
@@ -15,6 +15,7 @@ mod health;
 mod passive;
 mod peer;
 mod resolve;
+pub mod response;
 mod retry;
 mod ring;
 mod select;
@@ -23,6 +24,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,12 +36,12 @@ pub use self::address::AddressError;
 pub use self::background::{Background, spawn_background};
 pub use self::compile::{CompileError, Problem};
 pub use self::passive::Outcome;
-pub use self::peer::PeerUse;
 pub use self::retry::{Failure, Replay, is_idempotent, may_retry};
 pub use self::ring::hash_key;
 pub use self::select::{Choice, Selected};
 pub use self::server::Server;
 pub use self::status::{AddressStatus, ServerStatus, ServerTotals, UpstreamStatus};
+pub use self::wire::{Call, certificate_reason, fault_of};
 
 use self::balance::{Strategy, Tier};
 use self::clock::Clock;

@@ -22,6 +22,10 @@ pub enum Outcome {
     Timeout,
     /// An answer of 500 or above.
     Status5xx,
+    /// An answer that breaks the rules of HTTP.
+    Malformed,
+    /// The server said that it did not touch the request.
+    Unprocessed,
 }
 
 impl Outcome {
@@ -37,6 +41,7 @@ impl From<Failure> for Outcome {
             Failure::ConnectError => Self::ConnectError,
             Failure::Reset => Self::Reset,
             Failure::Timeout => Self::Timeout,
+            Failure::Unprocessed => Self::Unprocessed,
         }
     }
 }
@@ -50,6 +55,9 @@ impl Server {
                 count(&totals.status_5xx);
                 return endpoint.record_answer();
             }
+            // Whoever can make one server answer so can make them all: nobody is ejected for it.
+            Outcome::Malformed => return count(&totals.malformed),
+            Outcome::Unprocessed => return count(&totals.resets),
             Outcome::ConnectError => count(&totals.connect_errors),
             Outcome::Reset => count(&totals.resets),
             Outcome::Timeout => count(&totals.timeouts),

@@ -14,6 +14,8 @@ pub enum Failure {
     Reset,
     /// No response header in time.
     Timeout,
+    /// The server said that it did not act on the request (RFC 9113, 8.7): REFUSED_STREAM, or a GOAWAY that leaves it out.
+    Unprocessed,
 }
 
 /// What is known of the request that failed.
@@ -35,16 +37,18 @@ pub struct Replay {
 /// | yes | no  | any | never |
 /// | yes | yes | no  | never |
 /// | yes | yes | yes | yes |
+/// | yes, and the server said that it did not act on it | any | yes | yes |
 ///
 /// and only while attempts are left and the kind of failure is in `on`. A response that has begun is never retried:
 /// the caller does not ask then.
 pub fn may_retry(retry: &Retry, attempt: u32, failure: Failure, request: Replay) -> bool {
     let wanted = match failure {
         Failure::ConnectError => RetryOn::ConnectError,
-        Failure::Reset => RetryOn::Reset,
+        Failure::Reset | Failure::Unprocessed => RetryOn::Reset,
         Failure::Timeout => RetryOn::Timeout,
     };
-    let safe = !request.header_sent || (request.idempotent && request.body_replayable);
+    let harmless = request.idempotent || failure == Failure::Unprocessed;
+    let safe = !request.header_sent || (harmless && request.body_replayable);
     attempt < retry.attempts && retry.on.contains(&wanted) && safe
 }
 
@@ -61,6 +65,9 @@ impl Failure {
     pub fn of(error: &pingora_error::Error) -> Option<Self> {
         if matches!(error.esource(), ErrorSource::Downstream | ErrorSource::Internal) {
             return None;
+        }
+        if error.root_cause().downcast_ref().is_some_and(is_unprocessed) {
+            return Some(Self::Unprocessed);
         }
         match error.etype() {
             ErrorType::ConnectTimedout
@@ -85,6 +92,12 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let left_out = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_remote() && (refused || left_out)
 }
 
 #[cfg(test)]
@@ -129,6 +142,21 @@ mod tests {
                 assert_eq!(may_retry(&all(), 1, failure, request), again, "{failure:?} {request:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_no_server_acted_on_is_sent_again() {
+        for (replayable, again) in [(true, true), (false, false)] {
+            let request = replay(true, false, replayable);
+            assert_eq!(may_retry(&all(), 1, Failure::Unprocessed, request), again);
+        }
+        let request = replay(true, false, true);
+        assert!(!may_retry(
+            &retry(2, &[RetryOn::Timeout]),
+            1,
+            Failure::Unprocessed,
+            request
+        ));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use pingora_core::upstreams::peer::HttpPeer;
 
 use super::Upstream;
 use super::balance::Member;
-use super::endpoint::Endpoint;
+use super::endpoint::{Chosen, Endpoint};
 use super::passive::{Outcome, count};
-use super::peer::PeerUse;
+use super::response::Expect;
 use super::server::Server;
+use super::wire::Call;
 
 /// What the choice goes by.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,9 +88,19 @@ impl Selected {
         self.endpoint.address
     }
 
-    /// What Pingora's connector needs.
-    pub fn peer(&self, purpose: PeerUse) -> Box<HttpPeer> {
-        self.server.template.peer(self.endpoint.address, purpose)
+    /// What Pingora's connector needs; with HTTP/1 also our own way to the server.
+    pub fn peer(&self, expect: Expect) -> (Box<HttpPeer>, Option<Arc<Call>>) {
+        self.server.template.peer(&self.endpoint, expect)
+    }
+
+    /// Finds out which protocol the server speaks, where it has a choice. To be called before [`Selected::peer`].
+    pub async fn agree(&self) {
+        self.server.template.agree(&self.endpoint).await;
+    }
+
+    /// The server did not keep to the protocol it chose, or cannot be reached: it is asked again.
+    pub fn forget_protocol(&self) {
+        self.endpoint.choose(Chosen::Unknown);
     }
 
     /// Says what became of the attempt, before the next one is chosen: once, or twice when the answer began well and then

@@ -121,6 +121,7 @@ pub(super) struct Totals {
     pub(super) resets: AtomicU64,
     pub(super) timeouts: AtomicU64,
     pub(super) status_5xx: AtomicU64,
+    pub(super) malformed: AtomicU64,
     pub(super) ejections: AtomicU64,
     pub(super) checks_failed: AtomicU64,
     pub(super) became_unhealthy: AtomicU64,

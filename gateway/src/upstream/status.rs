@@ -51,6 +51,8 @@ pub struct AddressStatus {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// HTTP/1 connections that wait for their next request.
+    pub idle_connections: usize,
 }
 
 /// Counters of a server. They only go up.
@@ -66,6 +68,8 @@ pub struct ServerTotals {
     pub timeouts: u64,
     /// Answers of 500 and above.
     pub status_5xx: u64,
+    /// Answers that break the rules of HTTP.
+    pub malformed: u64,
     /// Times an address was ejected after failures in a row.
     pub ejections: u64,
     /// Active checks that failed.
@@ -147,6 +151,7 @@ impl Server {
             address: endpoint.address.to_string(),
             healthy: !down && ejected.is_none(),
             reason,
+            idle_connections: endpoint.idle_connections(),
         }
     }
 }
@@ -159,6 +164,7 @@ impl Totals {
             resets: self.resets.load(Ordering::Relaxed),
             timeouts: self.timeouts.load(Ordering::Relaxed),
             status_5xx: self.status_5xx.load(Ordering::Relaxed),
+            malformed: self.malformed.load(Ordering::Relaxed),
             ejections: self.ejections.load(Ordering::Relaxed),
             checks_failed: self.checks_failed.load(Ordering::Relaxed),
             became_unhealthy: self.became_unhealthy.load(Ordering::Relaxed),

@@ -26,7 +26,9 @@ pub(super) struct Tls {
     pub(super) ca: Option<Arc<CaType>>,
     /// The client certificate.
     pub(super) client: Option<Arc<CertKey>>,
-    /// The same for the health checks.
+    /// The same for connections of our own, with HTTP/1.1 as the only protocol.
+    pub(super) http1: Arc<ClientConfig>,
+    /// And for the health checks.
     pub(super) check: Arc<ClientConfig>,
     pub(super) check_name: ServerName<'static>,
     /// Every certificate that decides who is trusted and who we are: connections are pooled by it.
@@ -101,10 +103,13 @@ impl Tls {
             }
         };
         check.alpn_protocols = alpn(protocol);
+        let mut http1 = check.clone();
+        http1.alpn_protocols = alpn(UpstreamProtocol::Http1);
         Ok(Self {
             name,
             ca,
             client,
+            http1: Arc::new(http1),
             check: Arc::new(check),
             check_name,
             identity,

@@ -4,12 +4,12 @@ use std::net::TcpListener as StdListener;
 
 use pingora_core::upstreams::peer::{ALPN, H1UpgradePolicy, HttpPeer, Peer};
 
-use super::super::PeerUse;
+use super::super::response::Expect;
 use super::files::Files;
 use super::*;
 
 fn peer(shape: Value) -> Box<HttpPeer> {
-    pick(&app(shape)).peer(PeerUse::Request)
+    pick(&app(shape)).peer(Expect::default()).0
 }
 
 #[test]
@@ -23,18 +23,21 @@ fn plaintext() {
     assert_eq!(options.read_timeout, Some(Duration::from_secs(2)));
     assert_eq!(options.write_timeout, Some(Duration::from_secs(3)));
     assert_eq!(options.idle_timeout, Some(Duration::from_secs(4)));
-    assert_eq!(options.max_h2_streams, 7);
     assert_eq!(options.alpn, ALPN::H1);
-    assert!(options.tcp_keepalive.is_some());
+    assert!(options.custom_l4.is_some(), "by our own connections");
     let policy = options.http_upstream_request_policy;
     assert!(policy.strip_hop_by_hop && policy.strip_connection_nominated);
     assert_eq!(policy.h1_upgrade, H1UpgradePolicy::WebSocketOnly);
 }
 
 #[test]
-fn tls_is_always_verified() {
+fn tls_of_pingora_is_always_verified() {
     let files = Files::new();
-    let peer = peer(json!({ "servers": ["10.0.0.1:443"], "tls": files.mutual_tls() }));
+    let peer = peer(json!({
+        "servers": ["10.0.0.1:443"], "protocol": "http2", "tls": files.mutual_tls(), "pool": { "h2_streams": 7 },
+    }));
+    assert_eq!(peer.options.max_h2_streams, 7);
+    assert!(peer.options.tcp_keepalive.is_some());
     assert!(peer.is_tls() && peer.verify_cert() && peer.verify_hostname());
     assert_eq!(peer.sni(), "app.internal");
     assert!(peer.get_ca().is_some() && peer.get_client_cert_key().is_some());
@@ -44,16 +47,21 @@ fn tls_is_always_verified() {
 fn protocols() {
     let files = Files::new();
     let shape = |protocol: &str| json!({ "servers": ["10.0.0.1:443"], "protocol": protocol, "tls": files.tls() });
-    for (protocol, request, upgrade) in [
-        ("http1", ALPN::H1, ALPN::H1),
-        ("http2", ALPN::H2, ALPN::H2),
-        ("auto", ALPN::H2H1, ALPN::H1),
+    let upgrade = Expect {
+        upgrade: true,
+        ..Expect::default()
+    };
+    for (protocol, request, by_us) in [
+        ("http1", ALPN::H1, true),
+        ("http2", ALPN::H2, false),
+        ("auto", ALPN::H2H1, false),
     ] {
         let upstream = app(shape(protocol));
         let selected = pick(&upstream);
-        assert_eq!(selected.peer(PeerUse::Request).options.alpn, request);
-        assert_eq!(selected.peer(PeerUse::Upgrade).options.alpn, upgrade);
+        let (peer, call) = selected.peer(Expect::default());
+        assert_eq!((peer.options.alpn.clone(), call.is_some()), (request, by_us));
         assert_eq!(upstream.can_upgrade(), protocol != "http2");
+        assert_eq!(selected.peer(upgrade).1.is_some(), protocol != "http2");
     }
     assert_eq!(
         peer(json!({ "servers": ["10.0.0.1:80"], "protocol": "http2" }))
@@ -64,7 +72,7 @@ fn protocols() {
 }
 
 #[test]
-fn pools_are_apart_by_trust_identity_and_protocol() {
+fn pools_are_apart_by_upstream_trust_identity_and_protocol() {
     let (files, other) = (Files::new(), Files::new());
     let shape = |tls: Value, protocol: &str| json!({ "servers": ["10.0.0.1:443"], "protocol": protocol, "tls": tls });
     let mut other_client = files.mutual_tls();
@@ -83,6 +91,13 @@ fn pools_are_apart_by_trust_identity_and_protocol() {
     assert_eq!(hashes, again, "a reload that changes nothing keeps its connections");
     let groups: std::collections::HashSet<_> = shapes.iter().map(|shape| peer(shape.clone()).group_key).collect();
     assert_eq!(groups.len(), shapes.len());
+    let one = json!({ "servers": ["10.0.0.1:80"] });
+    let both = compile(json!({ "a": one.clone(), "b": one }));
+    let groups: std::collections::HashSet<_> = both
+        .iter()
+        .map(|it| pick(it).peer(Expect::default()).0.group_key)
+        .collect();
+    assert_eq!(groups.len(), 2, "upstreams do not share connections");
 }
 
 #[test]

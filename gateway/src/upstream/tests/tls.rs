@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::{Failure, PeerUse};
+use super::super::response::Expect;
+use super::super::{Call, Failure};
 use super::checks::watch;
 use super::files::Files;
 use super::*;
@@ -23,6 +24,7 @@ use super::*;
 struct Origin {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    resumed: Arc<AtomicUsize>,
 }
 
 async fn origin(files: Option<&Files>, mutual: bool, alpn: &[&str]) -> Origin {
@@ -32,11 +34,12 @@ async fn origin(files: Option<&Files>, mutual: bool, alpn: &[&str]) -> Origin {
     let origin = Origin {
         address: listener.local_addr().unwrap(),
         connections: Arc::default(),
+        resumed: Arc::default(),
     };
-    let connections = Arc::clone(&origin.connections);
+    let (connections, resumed) = (Arc::clone(&origin.connections), Arc::clone(&origin.resumed));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, connections) = (acceptor.clone(), Arc::clone(&connections));
+            let (acceptor, connections, resumed) = (acceptor.clone(), Arc::clone(&connections), Arc::clone(&resumed));
             tokio::spawn(async move {
                 let Some(acceptor) = acceptor else {
                     return serve(stream, plain_h2, &connections).await;
@@ -44,6 +47,9 @@ async fn origin(files: Option<&Files>, mutual: bool, alpn: &[&str]) -> Origin {
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
+                if stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
+                    resumed.fetch_add(1, Ordering::SeqCst);
+                }
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 serve(stream, h2, &connections).await;
             });
@@ -105,7 +111,9 @@ fn shape(origin: &Origin, tls: Value, protocol: &str) -> Value {
 /// What a check says, and what a request would meet.
 async fn both(shape: Value) -> (Verdict, Result<&'static str, Failure>, String) {
     let upstreams = compile(json!({ "app": shape }));
-    let peer = pick(&only(&upstreams)).peer(PeerUse::Request);
+    let selected = pick(&only(&upstreams));
+    selected.agree().await;
+    let (peer, _) = selected.peer(Expect::default());
     let (upstream, _tasks, _stop) = watch(upstreams);
     eventually("checked", || verdict(&upstream, 0) != Verdict::Unknown).await;
     let reason = upstream.status().servers[0].reason.clone().unwrap_or_default();
@@ -183,23 +191,52 @@ async fn http2_with_prior_knowledge() {
     assert_eq!((verdict, reason.as_str()), (Verdict::Down, "health check: status 404"));
 }
 
-// A connection that was made under one CA must not serve an upstream that trusts another.
+// A connection that was made under one CA must not serve an upstream that trusts another, nor itself after a reload.
 #[tokio::test]
 async fn an_idle_connection_is_not_reused_under_other_trust() {
     let (files, other) = (Files::new(), Files::new());
     let origin = origin(Some(&files), false, &["http/1.1"]).await;
-    let peer = |tls: Value| pick(&app(shape(&origin, tls, "http1"))).peer(PeerUse::Request);
+    let config = |tls: Value| json!({ "app": shape(&origin, tls, "http1") });
+    let first = compile(config(files.tls()));
+    assert_eq!(exchange(&first).await, Ok(false));
+    assert_eq!(exchange(&first).await, Ok(true), "it was kept");
+    let distrustful = try_compile(config(other.tls()), &first).unwrap();
+    assert_eq!(exchange(&distrustful).await, Err(Failure::ConnectError));
+    let again = try_compile(config(files.tls()), &distrustful).unwrap();
+    assert_eq!(exchange(&again).await, Ok(false), "the pool went with the trust");
+    let same = try_compile(config(files.tls()), &again).unwrap();
+    assert_eq!(
+        exchange(&same).await,
+        Ok(true),
+        "a reload that changes nothing keeps it"
+    );
+}
+
+/// One request as Pingora would make it; whether its connection had been used before.
+async fn exchange(upstreams: &Upstreams) -> Result<bool, Failure> {
+    let selected = pick(&only(upstreams));
+    let (peer, call) = selected.peer(Expect::default());
     let connector = Connector::new(None);
-    let (right, wrong) = (peer(files.tls()), peer(other.tls()));
-    let (mut session, reused) = connector.get_http_session(&*right).await.unwrap();
-    assert!(!reused);
+    let session = connector.get_http_session(&*peer).await;
+    let (mut session, _) = session.map_err(|error| Failure::of(&error).expect("a failure of the server"))?;
     request(&mut session).await;
-    connector
-        .release_http_session(session, &*right, Some(Duration::from_secs(5)))
-        .await;
-    assert_eq!(connect(&connector, &wrong).await, Err(Failure::ConnectError));
-    let (_, reused) = connector.get_http_session(&*right).await.unwrap();
-    assert!(reused, "the same trust does share it");
+    connector.release_http_session(session, &*peer, None).await;
+    Ok(call.is_some_and(|call: Arc<Call>| call.is_reused()))
+}
+
+#[tokio::test]
+async fn sessions_are_resumed_with_a_ca_and_a_client_certificate_of_its_own() {
+    let files = Files::new();
+    let origin = origin(Some(&files), true, &["http/1.1"]).await;
+    let mut shape = shape(&origin, files.mutual_tls(), "http1");
+    shape["timeouts"] = json!({ "idle": "1ms" });
+    shape.as_object_mut().unwrap().remove("health");
+    let upstreams = compile(json!({ "app": shape }));
+    for round in 0..3 {
+        assert_eq!(exchange(&upstreams).await, Ok(false), "nothing stays idle");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(origin.resumed.load(Ordering::SeqCst), round);
+    }
 }
 
 async fn request(session: &mut HttpSession) {

@@ -1,0 +1,168 @@
+//! Opening connections: TCP, and TLS over it with the one configuration that all connections of an upstream share, so that
+//! sessions are resumed whatever CA or client certificate it names.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pingora_core::protocols::TcpKeepalive;
+use pingora_core::protocols::l4::ext::set_tcp_keepalive;
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::super::response::Scanner;
+
+/// Opens connections of one upstream.
+#[derive(Debug)]
+pub(in crate::upstream) struct Dialer {
+    tls: Option<TlsDial>,
+    keepalive: TcpKeepalive,
+}
+
+/// What TLS needs.
+#[derive(Debug)]
+pub(in crate::upstream) struct TlsDial {
+    pub(in crate::upstream) config: Arc<ClientConfig>,
+    pub(in crate::upstream) name: ServerName<'static>,
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub(in crate::upstream) struct Wire {
+    pub(super) io: Io,
+    pub(super) scanner: Scanner,
+}
+
+/// The two kinds of stream.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Dialer {
+    pub(in crate::upstream) fn new(tls: Option<TlsDial>, keepalive: TcpKeepalive) -> Self {
+        Self { tls, keepalive }
+    }
+
+    /// Opens a connection. How long that may take is the caller's to bound.
+    pub(in crate::upstream) async fn dial(&self, address: SocketAddr) -> Result<Box<Wire>> {
+        let tcp = TcpStream::connect(address).await.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+                _ => ErrorType::ConnectError,
+            };
+            Error::because(kind, format!("connecting to {address}"), error)
+        })?;
+        tcp.set_nodelay(true)
+            .or_err(ErrorType::ConnectError, "setting nodelay")?;
+        set_tcp_keepalive(&tcp, &self.keepalive)?;
+        let io = match &self.tls {
+            None => Io::Plain(tcp),
+            Some(tls) => Io::Tls(Box::new(tls.handshake(tcp, address).await?)),
+        };
+        Ok(Box::new(Wire {
+            io,
+            scanner: Scanner::new(),
+        }))
+    }
+}
+
+impl Wire {
+    /// Whether HTTP/2 was agreed on (RFC 7301).
+    pub(in crate::upstream) fn speaks_http2(&self) -> bool {
+        match &self.io {
+            Io::Plain(_) => false,
+            Io::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+}
+
+impl TlsDial {
+    async fn handshake(&self, tcp: TcpStream, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(self.name.clone(), tcp).await.map_err(|error| {
+            let certificate = matches!(tls_error(&error), Some(rustls::Error::InvalidCertificate(_)));
+            let kind = if certificate {
+                ErrorType::InvalidCert
+            } else {
+                ErrorType::TLSHandshakeFailure
+            };
+            Error::because(kind, format!("TLS with {address}"), error)
+        })
+    }
+}
+
+/// What TLS itself says in an error of a stream.
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+impl Io {
+    /// Whether an idle connection is still there and quiet: the server has neither closed it nor said anything.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Self::Plain(tcp) => {
+                matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Session tickets come while idle; reading takes them in.
+            Self::Tls(tls) => {
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                Pin::new(tls)
+                    .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
+                    .is_pending()
+            }
+        }
+    }
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! either {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io {
+            Io::Plain($stream) => $call,
+            Io::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, stream => stream.is_write_vectored())
+    }
+}
