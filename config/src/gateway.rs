@@ -32,6 +32,9 @@ pub struct Config {
     /// Groups of servers that requests are forwarded to, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Refuse this configuration if any upstream is spoken to without TLS.
+    #[serde(default)]
+    pub require_upstream_tls: bool,
     /// Who may issue tokens.
     #[serde(default)]
     pub identity: Identity,

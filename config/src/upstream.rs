@@ -9,6 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::key::Key;
+use crate::listener::TlsVersion;
 use crate::overload::Concurrency;
 use crate::units::Duration;
 
@@ -300,6 +301,13 @@ impl Default for Pool {
 pub struct UpstreamTls {
     /// The name sent as SNI and verified in the server's certificate.
     pub server_name: String,
+    /// Subject alternative names of which the certificate must have one, in place of `server_name`: host names, IP addresses,
+    /// URIs such as `spiffe://cluster.local/ns/shop/sa/cart`. Needs `protocol: http1`.
+    #[serde(default)]
+    pub san: Vec<String>,
+    /// The lowest version spoken.
+    #[serde(default)]
+    pub min_version: TlsVersion,
     /// CA certificates to trust instead of the public ones (PEM).
     pub ca: Option<PathBuf>,
     /// Our client certificate (PEM chain). Needs `key`.

@@ -76,11 +76,10 @@ impl ProxyHttp for Portcullis {
         reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        exchange.connected(reused);
-        Ok(())
+        exchange.connected(reused, digest)
     }
 
     async fn upstream_request_filter(

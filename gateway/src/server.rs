@@ -84,6 +84,14 @@ pub fn serve(live: &Arc<Live>, upgrade: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A file without a certificate.
+const NO_CERTIFICATES: &str = "/dev/null";
+
+fn trust_store_is_usable() -> bool {
+    let mut store = rustls::RootCertStore::empty();
+    pingora_rustls::load_platform_certs_incl_env_into_store(&mut store).is_ok()
+}
+
 fn configuration(runtime: &portcullis_config::gateway::Runtime) -> ServerConf {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = match runtime.threads {
@@ -99,6 +107,11 @@ fn configuration(runtime: &portcullis_config::gateway::Runtime) -> ServerConf {
         upstream_keepalive_pool_size: 256,
         ..ServerConf::default()
     };
+    if !trust_store_is_usable() {
+        // Pingora would panic. Nothing is trusted by an empty store, and upstreams that need the system's are refused.
+        tracing::warn!("the system's trust store cannot be used");
+        configuration.ca_file = Some(NO_CERTIFICATES.into());
+    }
     if let Some(socket) = &runtime.upgrade_socket {
         configuration.upgrade_sock = socket.display().to_string();
         // One a second: how long a new process waits for the old one to be told.

@@ -10,12 +10,19 @@ use crate::upstream::{Health, Server, Upstream, UpstreamHost, UpstreamProtocol, 
 
 /// Most servers of one upstream: the ring of consistent hashing has a bound.
 const MOST_SERVERS: usize = 1000;
+/// Most subject alternative names that one upstream accepts.
+const MOST_NAMES: usize = 64;
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     for (name, node) in check.entries(root, "upstreams") {
         names::name(check, *node, true, name);
         if let Some(upstream) = check.config.upstreams.get(name.as_ref()) {
             one(check, *node, upstream);
+            if check.config.require_upstream_tls && upstream.tls.is_none() {
+                let message = format!("`{name}` is spoken to in plaintext, and `require_upstream_tls` forbids that");
+                let help = "add `tls: { server_name: .. }`, or remove `require_upstream_tls`";
+                check.report_key(codes::INSECURE, *node, message, help);
+            }
         }
     }
 }
@@ -45,6 +52,16 @@ fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
     concurrency(check, check.at(node, "concurrency"), &upstream.concurrency);
     if let Some(settings) = &upstream.tls {
         tls(check, check.at(node, "tls"), settings);
+        if !settings.san.is_empty() && upstream.protocol != UpstreamProtocol::Http1 {
+            let message = "`tls.san` is only verified on HTTP/1.1 connections";
+            let help = "remove `protocol`, or let `server_name` be verified";
+            check.report_with(
+                codes::CONFLICTING_KEYS,
+                check.at(check.at(node, "tls"), "san"),
+                message,
+                help,
+            );
+        }
     }
     if let UpstreamHost::Name(host) = &upstream.host
         && let Err(why) = names::authority(host)
@@ -197,6 +214,18 @@ fn tls(check: &mut Check<'_>, node: NodeId, tls: &UpstreamTls) {
         let message = format!("`{}` cannot be a server name: {why}", tls.server_name);
         check.report(codes::INVALID_VALUE, check.at(node, "server_name"), message);
     }
+    let list = check.at(node, "san");
+    if tls.san.len() > MOST_NAMES {
+        let message = format!("there are {} names; at most {MOST_NAMES} fit", tls.san.len());
+        check.report(codes::OUT_OF_RANGE, list, message);
+    }
+    for (index, name) in tls.san.iter().enumerate() {
+        if !is_alternative_name(name) {
+            let message = format!("`{name}` is no subject alternative name");
+            let help = "write a host name, an IP address, or a URI such as spiffe://cluster.local/ns/shop/sa/cart";
+            check.report_with(codes::INVALID_VALUE, check.item(list, index), message, help);
+        }
+    }
     check.file(node, "ca", tls.ca.as_deref());
     check.file(node, "certificate", tls.certificate.as_deref());
     check.file(node, "key", tls.key.as_deref());
@@ -205,4 +234,16 @@ fn tls(check: &mut Check<'_>, node: NodeId, tls: &UpstreamTls) {
         ("certificate", tls.certificate.is_some()),
         ("key", tls.key.is_some()),
     );
+}
+
+// A URI is compared as a whole, so all that is asked of it is that it could stand in a certificate (RFC 5280, 4.2.1.6).
+fn is_alternative_name(text: &str) -> bool {
+    let uri = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+        !scheme.is_empty()
+            && scheme.bytes().all(plain)
+            && !rest.is_empty()
+            && text.bytes().all(|b| b.is_ascii_graphic())
+    });
+    uri || text.parse::<std::net::IpAddr>().is_ok() || names::is_host(text).is_ok()
 }

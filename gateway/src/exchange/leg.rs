@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Version, header};
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, OkOrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -127,9 +128,22 @@ impl Exchange {
     }
 
     /// A connection is there.
-    pub fn connected(&mut self, reused: bool) {
+    pub fn connected(&mut self, reused: bool, digest: Option<&Digest>) -> Result<()> {
         self.leg.reused = self.leg.call.as_ref().map_or(reused, |call| call.is_reused());
         self.leg.connect = self.leg.began.map(|began| began.elapsed());
+        if self.leg.call.is_some() {
+            return Ok(());
+        }
+        // Pingora's connector takes TLS 1.2 too. Nothing of the request was sent yet.
+        let version = digest
+            .and_then(|digest| digest.ssl_digest.as_deref())
+            .map(|ssl| &*ssl.version);
+        match self.upstream(&self.snapshot) {
+            Some(upstream) if !upstream.takes_version(version) => {
+                Err(self.fail(StatusCode::BAD_GATEWAY, "upstream_tls_version"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the header that goes upstream.

@@ -175,7 +175,11 @@ impl Compiler<'_> {
                 ))
             })
             .collect();
-        Ok(assemble(name, written, servers, group, check))
+        let tls13_only = tls.is_some_and(|tls| tls.tls13_only);
+        Ok(Upstream {
+            tls13_only,
+            ..assemble(name, written, servers, group, check)
+        })
     }
 
     fn tls(&mut self, written: &Written) -> Result<Option<Tls>, Problem> {
@@ -273,6 +277,7 @@ fn assemble(
         protocol: written.protocol,
         hash_key,
         concurrency: written.concurrency.minimum..=written.concurrency.maximum,
+        tls13_only: false,
     }
 }
 

@@ -18,6 +18,7 @@ mod resolve;
 pub mod response;
 mod retry;
 mod ring;
+mod san;
 mod select;
 mod server;
 mod status;
@@ -87,6 +88,7 @@ pub struct Upstream {
     hash_key: Option<Key>,
     /// Between which the limit on waiting requests may move.
     concurrency: std::ops::RangeInclusive<u32>,
+    tls13_only: bool,
 }
 
 impl Upstreams {
@@ -157,6 +159,11 @@ impl Upstream {
     /// What [`Choice::hash`] is computed from, with consistent hashing.
     pub fn hash_key(&self) -> Option<&Key> {
         self.hash_key.as_ref()
+    }
+
+    /// Whether a connection that Pingora made has a TLS version that will do. Our own have, or are none.
+    pub fn takes_version(&self, version: Option<&str>) -> bool {
+        !self.tls13_only || version == Some("TLSv1_3")
     }
 
     /// Can it take a WebSocket handshake? Not with `protocol: http2`.

@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use pingora_core::protocols::tls::CaType;
 use pingora_core::utils::tls::{CertKey, WrappedX509};
+use portcullis_config::listener::TlsVersion;
 use portcullis_config::upstream::{UpstreamProtocol, UpstreamTls};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::compile::Problem;
+use super::san::AnyOf;
 
 /// Protocol names of RFC 7301.
 const H2: &[u8] = b"h2";
@@ -31,7 +34,9 @@ pub(super) struct Tls {
     /// And for the health checks.
     pub(super) check: Arc<ClientConfig>,
     pub(super) check_name: ServerName<'static>,
-    /// Every certificate that decides who is trusted and who we are: connections are pooled by it.
+    /// Nothing older than TLS 1.3 will do.
+    pub(super) tls13_only: bool,
+    /// Everything that decides who is trusted and who we are: connections are pooled by it.
     pub(super) identity: Vec<Vec<u8>>,
 }
 
@@ -78,13 +83,16 @@ impl Tls {
         };
         // Keeps "CA A, certificate B" apart from "CAs A and B, no certificate".
         identity.push(Vec::new());
+        identity.push(written.min_version.to_string().into_bytes());
+        identity.extend(written.san.iter().map(|name| name.clone().into_bytes()));
+        identity.push(Vec::new());
         let pair = match (&written.certificate, &written.key) {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some((certificate.as_path(), key.as_path())),
             _ => return Err(Problem::HalfAClientCertificate),
         };
         let mut client = None;
-        let builder = client_config()?.with_root_certificates(roots);
+        let builder = client_config(roots, written)?;
         let mut check = match pair {
             None => builder.with_no_client_auth(),
             Some((certificate, key_path)) => {
@@ -110,6 +118,7 @@ impl Tls {
             ca,
             client,
             http1: Arc::new(http1),
+            tls13_only: written.min_version == TlsVersion::V1_3,
             check: Arc::new(check),
             check_name,
             identity,
@@ -125,13 +134,29 @@ fn alpn(protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
     }
 }
 
-fn client_config() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Problem> {
+/// Versions and verification: by `server_name`, or by the names that are listed.
+fn client_config(
+    roots: Arc<RootCertStore>,
+    written: &UpstreamTls,
+) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, Problem> {
     let provider = rustls::crypto::CryptoProvider::get_default()
         .cloned()
         .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Problem::Provider(error.to_string()))
+    let versions: &[_] = match written.min_version {
+        TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::V1_3 => &[&rustls::version::TLS13],
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| Problem::Provider(error.to_string()))?;
+    if written.san.is_empty() {
+        return Ok(builder.with_root_certificates(roots));
+    }
+    let chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| Problem::Provider(error.to_string()))?;
+    let verifier = Arc::new(AnyOf::new(chain, &written.san));
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {

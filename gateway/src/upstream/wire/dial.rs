@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::super::response::Scanner;
 
@@ -89,7 +90,8 @@ impl Wire {
 impl TlsDial {
     async fn handshake(&self, tcp: TcpStream, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        connector.connect(self.name.clone(), tcp).await.map_err(|error| {
+        let connected = connector.connect(self.name.clone(), tcp).await;
+        connected.and_then(still_valid).map_err(|error| {
             let certificate = matches!(tls_error(&error), Some(rustls::Error::InvalidCertificate(_)));
             let kind = if certificate {
                 ErrorType::InvalidCert
@@ -99,6 +101,21 @@ impl TlsDial {
             Error::because(kind, format!("TLS with {address}"), error)
         })
     }
+}
+
+/// A resumed session brings no certificate: that of the first handshake must still be valid.
+fn still_valid(stream: TlsStream<TcpStream>) -> io::Result<TlsStream<TcpStream>> {
+    let session = stream.get_ref().1;
+    if session.handshake_kind() != Some(rustls::HandshakeKind::Resumed) {
+        return Ok(stream);
+    }
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    let valid = leaf.and_then(|der| X509Certificate::from_der(der).ok());
+    if valid.is_some_and(|(_, certificate)| certificate.validity().is_valid()) {
+        return Ok(stream);
+    }
+    let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+    Err(io::Error::new(io::ErrorKind::InvalidData, expired))
 }
 
 /// What TLS itself says in an error of a stream.
