@@ -171,10 +171,10 @@ impl Exchange {
             // We have told the client to go on; the upstream has nothing left to agree to.
             request.remove_header(&header::EXPECT);
         }
-        if request.headers.contains_key(http::header::UPGRADE) && !Self::is_websocket(session) {
+        if request.headers.contains_key(header::UPGRADE) && !Self::is_websocket(session) {
             // Pingora looks at Upgrade alone, and sends both.
-            request.remove_header(&http::header::UPGRADE);
-            request.remove_header(&http::header::CONNECTION);
+            request.remove_header(&header::UPGRADE);
+            request.remove_header(&header::CONNECTION);
         }
         self.leg.sent = true;
         Ok(())
