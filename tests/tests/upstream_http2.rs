@@ -25,7 +25,10 @@ async fn server(answer: Answer) -> (SocketAddr, Arc<AtomicUsize>) {
                 let Ok(mut connection) = h2::server::handshake(stream).await else {
                     return;
                 };
-                while let Some(Ok((_, respond))) = connection.accept().await {
+                // A request that is dropped before its end would be reset.
+                let mut requests = Vec::new();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    requests.push(request);
                     answer(count.fetch_add(1, Ordering::SeqCst), respond);
                 }
             });
