@@ -317,7 +317,12 @@ async fn auto_asks_once_and_keeps_to_it() {
 fn a_broken_trust_store_stops_nobody_who_does_not_need_it() {
     let evil = Evil::start(|_| Script::send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
     let plain = configuration(&[("plain", format!("servers: [\"{}\"]", evil.address))]);
-    for store in ["/nowhere/ca.pem", "/dev/null", "/etc/passwd"] {
+    let files = tempfile::tempdir().expect("a temporary folder");
+    let broken = files.path().join("broken.pem");
+    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(&broken, nonsense).expect("broken.pem");
+    let broken = broken.display().to_string();
+    for store in [broken.as_str(), "/nowhere/ca.pem", "/dev/null"] {
         let gateway = Builder::new(&plain).environment("SSL_CERT_FILE", store).start();
         assert_eq!(h1::get(gateway.public, "a", "/plain", &[]).status, 200, "{store}");
     }
@@ -326,7 +331,7 @@ fn a_broken_trust_store_stops_nobody_who_does_not_need_it() {
         "servers: [\"127.0.0.1:9\"], tls: { server_name: a.internal }".into(),
     )]);
     let refused = Builder::new(&public)
-        .environment("SSL_CERT_FILE", "/nowhere/ca.pem")
+        .environment("SSL_CERT_FILE", &broken)
         .start_expecting_refusal();
     assert!(
         refused.contains("trust store") && !refused.contains("panicked"),
