@@ -33,6 +33,36 @@ pub struct Listener {
     pub sources: Sources,
     /// Terminate TLS here.
     pub tls: Option<ListenerTls>,
+    /// Forms of HTTP/1 requests that are let pass although they are refused by default. None of them reaches an upstream.
+    #[serde(default)]
+    pub compat: Vec<Leniency>,
+}
+
+/// A form of HTTP/1 requests that a listener lets pass if it is asked to. Each is harmless because what goes upstream is
+/// written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Leniency {
+    /// A line feed alone ends a line of the header (RFC 9112, 2.2).
+    BareLf,
+    /// Up to sixteen empty lines before a request instead of one (RFC 9112, 2.2).
+    LeadingEmptyLines,
+    /// Several equal Content-Lengths are one (RFC 9110, 8.6).
+    DuplicateContentLength,
+    /// White space stands between a chunk's size and the end of its line (RFC 9112, 7.1).
+    PaddedChunkSize,
+}
+
+impl Leniency {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BareLf => "bare_lf",
+            Self::LeadingEmptyLines => "leading_empty_lines",
+            Self::DuplicateContentLength => "duplicate_content_length",
+            Self::PaddedChunkSize => "padded_chunk_size",
+        }
+    }
 }
 
 /// From where a listener takes connections. Behind `proxy_protocol` the client's address counts, and `deny` holds for the

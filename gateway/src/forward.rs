@@ -134,6 +134,20 @@ fn join(request: &RequestHeader, name: &HeaderName, out: &mut String) {
     }
 }
 
+/// One Content-Length, where equal ones were let pass (RFC 9110, 8.6).
+pub fn join_lengths(request: &mut RequestHeader) -> Result<()> {
+    let lengths = request.headers.get_all(header::CONTENT_LENGTH);
+    let repeated = lengths.iter().nth(1).is_some();
+    let list = |value: &HeaderValue| value.as_bytes().contains(&b',');
+    let Some(first) = lengths.iter().next().filter(|first| repeated || list(first)) else {
+        return Ok(());
+    };
+    let digits = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+    let length =
+        HeaderValue::from_bytes(digits.trim_ascii()).or_err(ErrorType::InternalError, "a length is no value")?;
+    request.insert_header(header::CONTENT_LENGTH, length)
+}
+
 /// One Cookie field, whatever HTTP/2 split it into (RFC 9113, 8.2.3).
 pub fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     if request.headers.get_all(header::COOKIE).iter().nth(1).is_none() {

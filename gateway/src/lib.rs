@@ -1,6 +1,6 @@
 //! The gateway: sockets, Pingora, the snapshot that requests are judged by, and everything that keeps it fresh.
 //!
-//! Hot: `listener` -> [`proxy`] -> [`exchange`] (with [`intake`], [`route`], [`client`], [`forward`], [`respond`]) ->
+//! Hot: `listener` (with [`strict`]) -> [`proxy`] -> [`exchange`] (with [`intake`], [`route`], [`client`], [`forward`], [`respond`]) ->
 //! [`upstream`] -> [`telemetry`]. Cold: [`live`] loads, [`compile`] compiles, [`snapshot`] is the result.
 
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod intake;
 pub mod listener;
 pub mod live;
 pub mod overload;
+pub mod problem;
 pub mod proxy;
 pub mod request_id;
 pub mod respond;
@@ -23,6 +24,7 @@ pub mod route;
 pub mod server;
 pub mod signals;
 pub mod snapshot;
+pub mod strict;
 pub mod telemetry;
 pub mod upstream;
 pub mod watch;

@@ -10,6 +10,7 @@ use portcullis_filters::verdict::{Denial, Reply};
 
 use crate::exchange::Exchange;
 use crate::forward;
+use crate::problem;
 
 /// Largest rest of a request body that is read and thrown away so that the connection can be kept.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -39,7 +40,7 @@ impl Answer {
 
     /// A refusal.
     pub fn refusal(denial: &Denial, request_id: &str) -> Result<Self> {
-        let mut answer = Self::new(denial.status, "application/problem+json", problem(denial, request_id))?;
+        let mut answer = Self::new(denial.status, problem::MEDIA_TYPE, problem(denial, request_id))?;
         answer.header.insert_header(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = denial.retry_after {
             answer.header.insert_header(header::RETRY_AFTER, seconds)?;
@@ -126,21 +127,7 @@ impl Answer {
 
 /// The body of a refusal.
 fn problem(denial: &Denial, request_id: &str) -> Bytes {
-    let mut body = serde_json::Map::new();
-    body.insert("type".into(), "about:blank".into());
-    body.insert(
-        "title".into(),
-        denial.status.canonical_reason().unwrap_or("Refused").into(),
-    );
-    body.insert("status".into(), denial.status.as_u16().into());
-    body.insert("reason".into(), denial.reason.0.into());
-    if let Some(detail) = &denial.detail {
-        body.insert("detail".into(), detail.as_ref().into());
-    }
-    body.insert("request_id".into(), request_id.into());
-    let mut text = serde_json::Value::Object(body).to_string();
-    text.push('\n');
-    text.into()
+    problem::body(denial.status, denial.reason.0, denial.detail.as_deref(), request_id)
 }
 
 /// The gRPC status of an HTTP status, as the gRPC specification maps them.

@@ -77,6 +77,43 @@ async fn h2c() {
     }
 }
 
+#[test]
+fn compat() {
+    let address = ports::free();
+    let chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n";
+    let lengths = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
+    let forms = [
+        ("bare_lf", "GET / HTTP/1.1\nHost: a\r\n\n"),
+        ("leading_empty_lines", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("duplicate_content_length", lengths),
+        ("padded_chunk_size", chunks),
+    ];
+    let origin = Origin::start("ok");
+    for granted in forms.map(|(name, _)| name).into_iter().chain([""]) {
+        let gateway = Builder::new(&format!(
+            "listeners: [{{ name: public, address: \"{{public}}\" }}, {{ name: old, address: \"{address}\", compat: [{granted}] }}]\nupstreams: {{ app: {{ servers: [\"{}\"] }} }}\nsites: [{{ hosts: [\"*\"], routes: [{{ proxy: {{ upstream: app }} }}] }}]\n",
+            origin.address
+        ));
+        let _gateway = gateway.start();
+        wait("the second listener", || std::net::TcpStream::connect(address).is_ok());
+        for (name, request) in forms {
+            let before = origin.seen().len();
+            let answer = Connection::open(address).ask(request).expect("an answer");
+            let expected = if name == granted { 200 } else { 400 };
+            assert_eq!(answer.status, expected, "{name} where {granted} is granted");
+            if expected == 200 {
+                let seen = &origin.seen()[before];
+                assert!(
+                    seen.head.lines().count() > 3 && !seen.head.replace("\r\n", "").contains('\n'),
+                    "{}",
+                    seen.head
+                );
+                assert!(seen.all("content-length").len() <= 1, "{}", seen.head);
+            }
+        }
+    }
+}
+
 /// The status that a client gets who speaks HTTP/2 at once.
 async fn prior_knowledge(address: SocketAddr) -> Option<u16> {
     let stream = TcpStream::connect(address).await.expect("a connection");

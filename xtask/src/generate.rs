@@ -38,11 +38,16 @@ fn all(tree: &Tree) -> Result<Vec<Generated>> {
     ])
 }
 
-/// The page of all diagnostics.
+/// The table itself, without the gateway around it.
+#[path = "../../gateway/src/strict/table.rs"]
+#[allow(dead_code, unreachable_pub)] // the gateway uses the rest
+mod strict;
+
+/// The page of all diagnostics, and of all that is refused about the form of a request.
 fn errors(codes: &[(&str, &str)]) -> String {
     let mut page = String::from(
         "# Diagnostics\n\n\
-         <!-- Made by `cargo xtask generate`; the texts stand in config/src/codes.rs and filters/src/registry.rs. -->\n\n\
+         <!-- Made by `cargo xtask generate`; the texts stand in config/src/codes.rs, filters/src/registry.rs and gateway/src/strict/table.rs. -->\n\n\
          What `portcullis check` and a refused reload can say, by the code that stands in brackets behind the message and under \
          `code` in the JSON form. A code is never renamed and never changes its meaning.\n\n\
          | code | meaning |\n|---|---|\n",
@@ -50,6 +55,20 @@ fn errors(codes: &[(&str, &str)]) -> String {
     for (code, text) in codes {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| `{code}` | {} |", text.replace('|', "\\|"));
+    }
+    page.push_str(
+        "\n## Requests\n\n\
+         What is refused about the form of a request, before it is routed: the status and reason of the answer, the rule, and what the answer \
+         says. Several rules may share a reason. An HTTP/1 request is held against them byte by byte as it comes in, before anything else reads \
+         it; what is found there ends the connection.\n\n\
+         | reason | status | rule | detail |\n|---|---|---|---|\n",
+    );
+    for row in &strict::TABLE {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            row.reason, row.status, row.rfc, row.says
+        );
     }
     page
 }

@@ -70,6 +70,10 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
     if let Some(node) = check.written(node, "sources") {
         sources(check, node, &listener.sources);
     }
+    let compat = check.at(node, "compat");
+    let named = listener.compat.iter().enumerate();
+    let named: Vec<_> = named.map(|(i, id)| (id.as_str(), check.item(compat, i))).collect();
+    check.distinct("leniency", named);
     if let Some(tls) = &listener.tls {
         tls::check(check, check.at(node, "tls"), tls);
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_error::Result;
 use pingora_proxy::Session;
 use portcullis_filters::chain::Progress;
@@ -12,16 +11,18 @@ use portcullis_filters::verdict::{Denial, Reason, Stop};
 
 use super::{Exchange, chain_of, head};
 use crate::client;
-use crate::intake::{self, IntakeError};
+use crate::intake;
 use crate::listener::Connection;
+use crate::problem;
 use crate::respond::Answer;
 use crate::route::{Found, RouteId};
 use crate::snapshot::Action;
+use crate::strict::Case;
 
 /// Longest that a filter's wait (for a key set, say) may hold a request up. The filter is asked again then.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static(problem::METHODS);
 
 impl Exchange {
     /// Takes the request in. `true`: it was answered.
@@ -107,8 +108,7 @@ impl Exchange {
             .traces
             .begin(&request.headers, client.peer_is_trusted);
         self.client = Some(client);
-        let raw_header = session.as_http1().map(HttpSession::get_headers_raw_bytes);
-        let target = self.target.insert(intake::read(request, raw_header.as_deref())?);
+        let target = self.target.insert(intake::read(request)?);
         if let Some(tls) = self.connection.as_ref().and_then(|connection| connection.tls()) {
             if !tls.covers(&target.host) {
                 return Err(Denial::new(
@@ -125,22 +125,21 @@ impl Exchange {
     fn check_limits(&self, session: &Session) -> Result<(), Denial> {
         let limits = &self.snapshot.gateway.config.limits;
         let headers = &session.req_header().headers;
-        let too_large = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         if headers.len() > limits.request_headers as usize {
-            return Err(Denial::new(too_large, Reason("too_many_headers")));
+            return Err(Case::TooManyFields.into());
         }
         let bytes: usize = headers
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len() + 4)
             .sum();
         if bytes + session.req_header().raw_path().len() > to_usize(limits.request_header_bytes.get()) {
-            return Err(Denial::new(too_large, Reason("header_too_large")));
+            return Err(Case::HeaderTooLarge.into());
         }
         let length = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limits.request_body_bytes.get()) {
-            return Err(Denial::new(StatusCode::PAYLOAD_TOO_LARGE, Reason("body_too_large")));
+            return Err(Case::BodyTooLarge.into());
         }
         Ok(())
     }
@@ -256,15 +255,19 @@ impl Exchange {
         } else {
             Answer::refusal(&denial, self.id.as_str())?
         };
-        let in_doubt = IntakeError::leaves_framing_in_doubt(denial.reason.0);
+        let in_doubt = intake::leaves_framing_in_doubt(denial.reason.0);
         self.denial = Some(denial);
         Ok(answer.closing(in_doubt))
     }
 
-    /// Whether this is a WebSocket handshake (RFC 6455) that HTTP/1.1 can carry through.
+    /// Whether this is a WebSocket handshake (RFC 6455, 4.1) that HTTP/1.1 can carry through: a GET without a body, behind
+    /// which the tunnel can begin.
     pub(super) fn is_websocket(session: &Session) -> bool {
         let headers = &session.req_header().headers;
         session.is_upgrade_req()
+            && session.req_header().method == Method::GET
+            && !headers.contains_key(header::TRANSFER_ENCODING)
+            && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
             && headers
                 .get(header::UPGRADE)
                 .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))

@@ -81,7 +81,9 @@ impl Exchange {
 
     /// The exchange failed: answers with what went wrong while that is still possible.
     pub async fn failed(&mut self, session: &mut Session, error: &Error) -> FailToProxy {
-        let Some(denial) = self.denial.take().or_else(|| denial_of(error)) else {
+        let violation = self.connection.as_ref().and_then(|connection| connection.violation());
+        let denial = self.denial.take().or_else(|| violation.map(Denial::from));
+        let Some(denial) = denial.or_else(|| denial_of(error)) else {
             self.denial = Some(Denial::new(client_closed(), Reason("client_closed")));
             return FailToProxy {
                 error_code: 0,

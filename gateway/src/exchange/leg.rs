@@ -158,6 +158,7 @@ impl Exchange {
         };
         forward::set_target(request, target, rewrite)?;
         forward::join_cookies(request)?;
+        forward::join_lengths(request)?;
         forward::set_forwarded(request, client, target, self.id.as_str())?;
         if let Some(span) = &self.span {
             span.inject(request)?;

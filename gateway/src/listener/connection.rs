@@ -14,6 +14,8 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use portcullis_filters::client::ClientCertificate;
 
+use crate::strict::{Case, Compat, Rules};
+
 use super::bodies::{Bodies, BodyWatch};
 use super::events::Cut;
 use super::policy::EdgePolicy;
@@ -91,6 +93,7 @@ pub(super) struct Opening {
     pub tls: Option<TlsFacts>,
     pub accepted_at: Instant,
     pub policy: Arc<EdgePolicy>,
+    pub compat: Compat,
 }
 
 /// An open client connection.
@@ -102,21 +105,18 @@ pub struct Connection {
     /// Counts the requests that ended: tells the guarded stream that a new wait has begun.
     epoch: AtomicU32,
     requests: AtomicU64,
-    /// Whether the current request of HTTP/1 has a body.
-    has_body: AtomicBool,
     /// Whether it was decided that there is time for the next request.
     judged: AtomicBool,
+    /// How the current request of HTTP/1 breaks the form of one, found while its body was read.
+    violation: AtomicU8,
     received: AtomicU64,
-    /// Bytes that the requests so far were made of; [`UNKNOWN`] once one of them did not say.
-    taken: AtomicU64,
     sent: AtomicU64,
     cut: AtomicU8,
     reader: AtomicWaker,
     bodies: Bodies,
 }
 
-const NOT_CUT: u8 = u8::MAX;
-const UNKNOWN: u64 = u64::MAX;
+const NONE: u8 = u8::MAX;
 
 impl Connection {
     pub(super) fn new(opening: Opening) -> Self {
@@ -127,12 +127,11 @@ impl Connection {
             phase: AtomicU8::new(0),
             epoch: AtomicU32::new(0),
             requests: AtomicU64::new(0),
-            has_body: AtomicBool::new(false),
             judged: AtomicBool::new(false),
+            violation: AtomicU8::new(NONE),
             received: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            cut: AtomicU8::new(NOT_CUT),
+            cut: AtomicU8::new(NONE),
             reader: AtomicWaker::new(),
             bodies: Bodies::default(),
         }
@@ -170,8 +169,6 @@ impl Connection {
             // body of a request that only asks for an upgrade.
             let watched = (!session.is_upgrade_req()).then_some(idle);
             session.set_read_timeout(watched);
-            connection.has_body.store(!session.is_body_empty(), Relaxed);
-            connection.take(session);
         }
         session.set_total_drain_timeout(Some(idle));
         Some(connection)
@@ -310,28 +307,6 @@ impl Connection {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    /// Counts the bytes of a request, as its header says.
-    fn take(&self, session: &Session) {
-        let header = session
-            .as_http1()
-            .map_or(0, |http1| http1.get_headers_raw_bytes().len());
-        let body = if self.has_body() {
-            let length = session.req_header().headers.get(http::header::CONTENT_LENGTH);
-            length.and_then(|length| length.to_str().ok()?.parse().ok())
-        } else {
-            Some(0)
-        };
-        let before = self.taken.load(Relaxed);
-        let taken = body.and_then(|body: u64| before.checked_add(header as u64)?.checked_add(body));
-        self.taken.store(taken.unwrap_or(UNKNOWN), Relaxed);
-    }
-
-    /// Bytes that were a whole request, which no phase sees.
-    pub(super) fn take_bytes(&self, bytes: usize) {
-        self.taken
-            .store(self.taken.load(Relaxed).saturating_add(bytes as u64), Relaxed);
-    }
-
     /// There is time for the next request, whatever it is.
     pub(super) fn set_judged(&self) {
         self.judged.store(true, Relaxed);
@@ -342,17 +317,28 @@ impl Connection {
         self.judged.load(Relaxed) && self.judged.swap(false, Relaxed)
     }
 
-    /// Whether nothing has come of the next request for certain.
-    pub(super) fn is_idle(&self) -> bool {
-        self.taken.load(Relaxed) == self.bytes_received()
-    }
-
     pub(super) fn epoch(&self) -> u32 {
         self.epoch.load(Relaxed)
     }
 
-    pub(super) fn has_body(&self) -> bool {
-        self.has_body.load(Relaxed)
+    /// How the current request breaks the form of one, found while its body was read. The exchange is to be refused for
+    /// that, and for nothing that follows from it.
+    pub fn violation(&self) -> Option<Case> {
+        Case::at(self.violation.load(Relaxed))
+    }
+
+    pub(super) fn set_violation(&self, case: Case) {
+        self.violation.store(case as u8, Relaxed);
+    }
+
+    /// What its HTTP/1 requests are held against.
+    pub(super) fn rules(&self) -> Rules {
+        let policy = self.policy();
+        Rules {
+            header_bytes: usize::try_from(policy.request_header_bytes).unwrap_or(usize::MAX),
+            fields: policy.request_headers,
+            compat: self.opening.compat,
+        }
     }
 
     pub(super) fn set_http2(&self) {
@@ -369,7 +355,7 @@ impl Connection {
 
     /// The first cut counts.
     pub(super) fn record_cut(&self, cut: Cut) {
-        let _ = self.cut.compare_exchange(NOT_CUT, cut as u8, Relaxed, Relaxed);
+        let _ = self.cut.compare_exchange(NONE, cut as u8, Relaxed, Relaxed);
     }
 
     pub(super) fn was_cut(&self) -> Option<Cut> {

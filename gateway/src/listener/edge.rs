@@ -191,6 +191,7 @@ impl<P> Edge<P> {
             tls,
             accepted_at: arrival.accepted_at,
             policy: Arc::clone(&arrival.policy),
+            compat: arrival.state.compat,
         }));
         let digest = digest(&connection).ok_or(Failure::Handshake(HandshakeFailure::Protocol))?;
         let events = Arc::clone(&self.shared.events);

@@ -5,6 +5,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use crate::strict::{Case, TABLE};
 
 use super::connection::{Connection, ListenerInfo};
 use super::proxy_protocol::ProxyError;
@@ -24,8 +27,8 @@ pub trait ConnectionEvents: Send + Sync + 'static {
         let _ = (attempt, reason);
     }
     /// A request ended before any phase saw it. There is no other record of it.
-    fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
-        let _ = (connection, reason);
+    fn early_reject(&self, connection: &Connection, rejected: &Rejected<'_>) {
+        let _ = (connection, rejected);
     }
     /// The connection is gone. Comes once for each [`Self::accepted`].
     fn closed(&self, connection: &Connection, reason: CloseReason) {
@@ -190,17 +193,58 @@ impl HandshakeFailure {
     }
 }
 
+/// A request that no phase saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Rejected<'a> {
+    /// Why.
+    pub reason: EarlyReject,
+    /// Names it, in the answer too if there was one.
+    pub request_id: &'a str,
+    /// What could be read of its request line.
+    pub line: RequestLine<'a>,
+    /// Since its first byte.
+    pub took: Duration,
+}
+
+/// What can be read of a request line, however wrong it is. Empty where nothing can.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestLine<'a> {
+    /// The method, a token.
+    pub method: &'a str,
+    /// The target as it was sent.
+    pub target: &'a [u8],
+    /// The version, such as `HTTP/1.1`.
+    pub version: &'a str,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Of the bytes of a request.
+    pub fn read(bytes: &'a [u8]) -> Self {
+        let line = bytes
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .find(|line| !line.is_empty());
+        let mut words = line
+            .unwrap_or_default()
+            .split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty());
+        let text = |word: Option<&'a [u8]>| {
+            let word = word.filter(|word| word.len() <= 32 && word.iter().all(u8::is_ascii_graphic));
+            word.and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default()
+        };
+        Self {
+            method: text(words.next()),
+            target: words.next().unwrap_or_default(),
+            version: text(words.next_back().filter(|word| word.starts_with(b"HTTP/"))),
+        }
+    }
+}
+
 /// Why a request ended before its first phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EarlyReject {
-    /// Answered 400: not an HTTP request, or one whose framing is in doubt.
-    MalformedRequest,
-    /// Answered 405: CONNECT.
-    MethodNotAllowed,
-    /// Answered 431: the header is far longer than `limits.request_header_bytes`.
-    HeaderTooLarge,
-    /// The header was not complete within `limits.header_timeout`. HTTP/1 is answered 408.
-    HeaderTimeout,
+    /// It breaks the form of one, and was answered as the table says.
+    Refused(Case),
     /// The client left in the middle of the header.
     ClosedInHeader,
     /// HTTP/2 was agreed on, and what came is no HTTP/2.
@@ -211,26 +255,32 @@ pub enum EarlyReject {
 
 impl EarlyReject {
     /// Every value `as_str` gives.
-    pub const NAMES: &'static [&'static str] = &[
-        "malformed_request",
-        "method_not_allowed",
-        "header_too_large",
-        "header_timeout",
-        "closed_in_header",
-        "http2_preface",
-        "shutdown",
-    ];
+    pub fn names() -> Vec<&'static str> {
+        let mut names = vec!["closed_in_header", "http2_preface", "shutdown"];
+        for row in &TABLE {
+            if !names.contains(&row.reason) {
+                names.push(row.reason);
+            }
+        }
+        names
+    }
 
     /// The stable name, for logs and metric labels.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::MalformedRequest => "malformed_request",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::HeaderTooLarge => "header_too_large",
-            Self::HeaderTimeout => "header_timeout",
+            Self::Refused(case) => case.reason(),
             Self::ClosedInHeader => "closed_in_header",
             Self::Http2Preface => "http2_preface",
             Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The status of the answer, if there was one; 499 where the client did not wait for it.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Refused(case) => Some(case.row().status),
+            Self::ClosedInHeader => Some(499),
+            Self::Http2Preface | Self::Shutdown => None,
         }
     }
 }
@@ -326,6 +376,23 @@ impl Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_line_is_read_as_far_as_it_goes() {
+        let read = |bytes: &'static str| {
+            let RequestLine {
+                method,
+                target,
+                version,
+            } = RequestLine::read(bytes.as_bytes());
+            (method, std::str::from_utf8(target).unwrap(), version)
+        };
+        assert_eq!(read("GET /a b HTTP/1.1\r\nHost: a\r\n"), ("GET", "/a", "HTTP/1.1"));
+        assert_eq!(read("\r\nGET /a"), ("GET", "/a", ""));
+        assert_eq!(read("\u{16}\u{3}\u{1} x"), ("", "x", ""));
+        assert_eq!(read("GET"), ("GET", "", ""));
+        assert_eq!(read(""), ("", "", ""));
+    }
 
     #[test]
     fn every_cut_is_listed_once() {

@@ -186,7 +186,6 @@ mod tests {
         keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
-        header_bytes: 1000,
     };
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {

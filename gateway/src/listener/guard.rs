@@ -1,39 +1,40 @@
-//! The stream that Pingora reads and writes: the client's, with an eye on the clock.
+//! The stream that Pingora reads and writes: the client's, under guard.
 //!
-//! It cuts off who is too slow, notices the request that Pingora refuses before its first phase, counts bytes and
-//! carries the [`Connection`] to where the phases find it. What is too slow is decided by the watches and paces it asks.
+//! It lets no byte of HTTP/1 through that the strict reader has not seen, and none beyond the current request; it answers
+//! what is no request, cuts off who is too slow, counts bytes and carries the [`Connection`] to where the phases find it.
+//! What is too slow is decided by the watches and paces it asks, what is malformed by [`crate::strict`].
 
-use std::io::{self, IoSlice};
+mod stream;
+mod write;
+
+use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
+
+use crate::problem;
+use crate::request_id::RequestId;
+use crate::strict::Case;
 
 use super::admission::Permit;
 use super::connection::{Connection, Phase, Protocol};
-use super::events::{CloseReason, ConnectionEvents, Cut, EarlyReject};
-use super::frames::{Http2Watch, PREFACE};
-use super::pace::Slow;
+use super::events::{CloseReason, ConnectionEvents, Cut, EarlyReject, Rejected, RequestLine};
+use super::farewell::Farewell;
+use super::frames::Http2Watch;
+use super::inbox::Inbox;
 use super::sender::Sender;
 use super::timer::Timer;
 use super::transport::Transport;
 use super::watch::{Http1Watch, Read, Timing};
 
-/// To a header longer than any may be (RFC 6585, section 5).
-const TOO_LARGE: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
-/// To a header that takes too long (RFC 9110, section 15.5.9).
-const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// Bytes that are read at once where they cannot go straight into Pingora's buffer.
+const PIECE: usize = 4096;
 
 /// What to hold a client's reads against.
 #[derive(Debug)]
@@ -61,12 +62,16 @@ pub(super) struct Guarded {
     watch: Watch,
     read_timer: Timer,
     sender: Sender,
-    /// Bytes that were looked at and are yet to be read.
-    replay: Vec<u8>,
+    /// Bytes of HTTP/1 that Pingora may not have yet.
+    inbox: Inbox,
+    /// Whether it is still to be seen which HTTP is spoken.
+    peeking: bool,
     /// The request whose answer's head was seen last.
     answered: u64,
-    /// What Pingora answered a request with that no phase saw.
-    refused: Option<EarlyReject>,
+    /// The end, once it has begun.
+    farewell: Option<Farewell>,
+    /// Whether a request that no phase will see was told of.
+    told: bool,
     ending: Option<Ending>,
     _permit: Permit,
 }
@@ -89,6 +94,7 @@ impl Guarded {
         let ssl = connection
             .tls()
             .map(|tls| Arc::new(SslDigest::new(tls.cipher, tls.version, None, None, Vec::new())));
+        let inbox = Inbox::new(connection.rules());
         Self {
             transport,
             connection,
@@ -99,9 +105,11 @@ impl Guarded {
             watch,
             read_timer: Timer::default(),
             sender: Sender::new(timing),
-            replay: Vec::new(),
+            inbox,
+            peeking: false,
             answered: 0,
-            refused: None,
+            farewell: None,
+            told: false,
             ending: None,
             _permit: permit,
         }
@@ -112,23 +120,105 @@ impl Guarded {
         &self.connection
     }
 
-    /// Reads what the client sends, under watch.
+    /// Reads what the client sends and Pingora may have.
     fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.farewell.is_some() {
+            return self.poll_farewell(cx).map(|()| Err(io::ErrorKind::InvalidData.into()));
+        }
         self.refuse_if_cut()?;
-        let read = match buf.remaining() {
-            1 if self.connection.has_body() => Read::ProbeOrLast,
-            1 => Read::Probe,
-            _ => Read::Wanted,
-        };
         let phase = self.connection.phase();
-        if let Watch::Http1(watch) = &mut self.watch {
-            watch.turn(self.connection.epoch(), Instant::now);
-            if watch.is_oversized(phase) {
-                self.refused = Some(EarlyReject::HeaderTooLarge);
-                self.say(cx, TOO_LARGE);
+        let Watch::Http1(watch) = &mut self.watch else {
+            return self.poll_anything(cx, buf, phase);
+        };
+        let ahead = !self.inbox.is_empty();
+        if watch.turn(self.connection.epoch(), Instant::now, ahead) {
+            self.inbox.next_request();
+        }
+        if self.peeking || phase == Phase::Tunnel {
+            return self.poll_anything(cx, buf, phase);
+        }
+        self.poll_request(cx, buf, phase)
+    }
+
+    /// Reads what is not, or not yet known to be, HTTP/1.
+    fn poll_anything(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, phase: Phase) -> Poll<io::Result<()>> {
+        if !self.peeking && self.inbox.give_all(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_transport(cx, buf, phase, Read::Wanted)
+    }
+
+    /// Reads bytes of the current HTTP/1 request: its header once it is complete, then its body.
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, phase: Phase) -> Poll<io::Result<()>> {
+        loop {
+            if self.connection.violation().is_some() {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
+            if let Err(case) = self.inbox.look() {
+                return self.refuse(cx, phase, case, None);
+            }
+            if self.inbox.give(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if phase == Phase::Exchange && self.inbox.is_done() {
+                return self.poll_probe(cx);
+            }
+            if phase == Phase::Header && self.inbox.has_given_header() {
+                // Pingora does not see the header's end where we do.
+                return self.refuse(cx, phase, Case::Malformed, None);
+            }
+            if !self.inbox.is_empty() {
+                let mut space = [const { MaybeUninit::uninit() }; PIECE];
+                let mut piece = ReadBuf::uninit(&mut space);
+                ready!(self.poll_transport(cx, &mut piece, phase, Read::Wanted))?;
+                if piece.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.inbox.push(piece.filled());
+                continue;
+            }
+            let before = buf.filled().len();
+            ready!(self.poll_transport(cx, buf, phase, Read::Wanted))?;
+            let bytes = buf.filled().get(before..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.inbox.filter(bytes) {
+                Ok(0) => buf.set_filled(before),
+                Ok(passed) => {
+                    buf.set_filled(before + passed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(case) => return self.refuse(cx, phase, case, Some(bytes)),
+            }
         }
+    }
+
+    /// Pingora asks whether the client is still there, after all of its request. What comes is the next request, which
+    /// waits for its turn; behind it nothing is read.
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.inbox.is_empty() {
+            let mut space = [const { MaybeUninit::uninit() }; PIECE];
+            let mut piece = ReadBuf::uninit(&mut space);
+            ready!(self.poll_transport(cx, &mut piece, Phase::Exchange, Read::Probe))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.inbox.push(piece.filled());
+        }
+        self.connection.reader().register(cx.waker());
+        self.refuse_if_cut()?;
+        Poll::Pending
+    }
+
+    /// Reads what the client sends, under watch.
+    fn poll_transport(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        phase: Phase,
+        read: Read,
+    ) -> Poll<io::Result<()>> {
         let unread = self.unread_for(phase);
         let before = buf.filled().len();
         let result = Pin::new(&mut self.transport).poll_read(cx, buf);
@@ -155,6 +245,56 @@ impl Guarded {
             }
             Poll::Pending => self.poll_silence(cx, phase, read, now),
         }
+    }
+
+    /// The request breaks a rule: before its first phase the answer is ours, later the exchange ends with it.
+    fn refuse(&mut self, cx: &mut Context<'_>, phase: Phase, case: Case, bytes: Option<&[u8]>) -> Poll<io::Result<()>> {
+        if phase != Phase::Header {
+            self.connection.set_violation(case);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        self.dismiss(case, bytes);
+        self.poll_farewell(cx).map(|()| Err(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Begins the end of the connection with the answer to a request that no phase will see.
+    fn dismiss(&mut self, case: Case, bytes: Option<&[u8]>) {
+        let words = self.reject(EarlyReject::Refused(case), bytes);
+        self.farewell = Some(Farewell::new(words, Instant::now()));
+    }
+
+    /// Tells of a request that no phase will see, and gives the answer to it. `bytes` are its own, if none are held.
+    fn reject(&mut self, reason: EarlyReject, bytes: Option<&[u8]>) -> Vec<u8> {
+        let request_id = RequestId::new();
+        let line = RequestLine::read(bytes.unwrap_or(self.inbox.held()));
+        let answer = match reason {
+            EarlyReject::Refused(case) => problem::http1(case, request_id.as_str(), line.method == "HEAD"),
+            _ => Vec::new(),
+        };
+        let since = match &self.watch {
+            Watch::Http1(watch) => watch.header_began(),
+            Watch::Http2(_) => None,
+        };
+        let rejected = Rejected {
+            reason,
+            request_id: request_id.as_str(),
+            line,
+            took: since.unwrap_or(self.opened).elapsed(),
+        };
+        self.events.early_reject(&self.connection, &rejected);
+        self.told = true;
+        answer
+    }
+
+    /// Goes on ending the connection, if that has begun.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(farewell) = &mut self.farewell else {
+            return Poll::Ready(());
+        };
+        let before = farewell.sent();
+        let result = farewell.poll(&mut self.transport, cx);
+        self.connection.add_sent(farewell.sent() - before);
+        result
     }
 
     /// For how long the next piece of a body may have been lying there with nobody to look at it. Asked before it is
@@ -191,7 +331,8 @@ impl Guarded {
             };
             if let Err(cut) = verdict {
                 if cut == Cut::HeaderTimeout && matches!(self.watch, Watch::Http1(_)) {
-                    self.say(cx, TIMEOUT);
+                    let answer = self.reject(EarlyReject::Refused(Case::HeaderTimeout), None);
+                    self.say(cx, &answer);
                 }
                 return Poll::Ready(Err(self.cut(cut)));
             }
@@ -203,46 +344,6 @@ impl Guarded {
         if let Poll::Ready(Ok(bytes)) = Pin::new(&mut self.transport).poll_write(cx, answer) {
             self.connection.add_sent(bytes);
             let _ = Pin::new(&mut self.transport).poll_flush(cx);
-        }
-    }
-
-    /// After a write: the bytes went, or they are stuck.
-    fn poll_sent<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>, bytes: u64) -> Poll<io::Result<T>> {
-        self.refuse_send_if_cut()?;
-        let slow = match result {
-            Poll::Ready(Ok(value)) => match self.sender.moved(bytes) {
-                Ok(()) => return Poll::Ready(Ok(value)),
-                Err(slow) => slow,
-            },
-            Poll::Ready(Err(error)) => {
-                self.ending.get_or_insert(Ending::of(&error));
-                return Poll::Ready(Err(error));
-            }
-            Poll::Pending => ready!(self.sender.poll_stuck(cx, &self.transport, self.connection.is_tunnel())),
-        };
-        Poll::Ready(Err(self.cut(match slow {
-            Slow::Idle => Cut::SendIdle,
-            Slow::Rate => Cut::SendRate,
-        })))
-    }
-
-    /// Looks at the beginning of an answer.
-    fn notice_head(&mut self, bytes: &[u8]) {
-        let Watch::Http1(_) = self.watch else { return };
-        let phase = self.connection.phase();
-        if phase == Phase::Exchange && self.answered == self.connection.requests() {
-            return;
-        }
-        let Some(status) = status_of(bytes) else { return };
-        match (phase, status) {
-            (Phase::Header, b"405") => self.refused = Some(EarlyReject::MethodNotAllowed),
-            (Phase::Header, _) => self.refused = Some(EarlyReject::MalformedRequest),
-            (Phase::Exchange, b"101") => {
-                self.answered = self.connection.requests();
-                self.connection.set_tunnel();
-            }
-            (Phase::Exchange, [b'1', ..]) | (Phase::Tunnel, _) => {}
-            (Phase::Exchange, _) => self.answered = self.connection.requests(),
         }
     }
 
@@ -259,25 +360,17 @@ impl Guarded {
         }
     }
 
-    /// Who is too slow to send may still be answered.
-    fn refuse_send_if_cut(&self) -> io::Result<()> {
-        match self.connection.was_cut() {
-            Some(Cut::SendIdle | Cut::SendRate | Cut::Requested) => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
-    }
-
     /// A request that was never a request: no phase has seen it, and there will be no other word about it.
     fn early_reject(&self) -> Option<EarlyReject> {
         let begun = match &self.watch {
             Watch::Http1(watch) => self.connection.phase() == Phase::Header && watch.in_header(),
             Watch::Http2(watch) => !watch.is_open() && self.connection.bytes_received() > 0,
         };
-        if self.refused.is_some() || !begun {
-            return self.refused;
+        if self.told || !begun {
+            return None;
         }
         Some(match (self.connection.was_cut(), self.ending, &self.watch) {
-            (Some(Cut::HeaderTimeout), ..) => EarlyReject::HeaderTimeout,
+            (Some(Cut::HeaderTimeout), ..) => EarlyReject::Refused(Case::HeaderTimeout),
             (None, Some(_), _) => EarlyReject::ClosedInHeader,
             (None, None, Watch::Http2(_)) => EarlyReject::Http2Preface,
             _ => EarlyReject::Shutdown,
@@ -310,17 +403,10 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     [a, b].into_iter().flatten().min()
 }
 
-/// The status in the head of an HTTP/1 answer.
-fn status_of(bytes: &[u8]) -> Option<&[u8; 3]> {
-    let rest = bytes.strip_prefix(b"HTTP/1.")?;
-    let (_, rest) = rest.split_first_chunk::<2>()?;
-    rest.first_chunk()
-}
-
 impl Drop for Guarded {
     fn drop(&mut self) {
         if let Some(reason) = self.early_reject() {
-            self.events.early_reject(&self.connection, reason);
+            self.reject(reason, None);
         }
         self.events.closed(&self.connection, self.close_reason());
     }
@@ -328,152 +414,6 @@ impl Drop for Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.replay.is_empty() {
-            return this.poll_receive(cx, buf);
-        }
-        let count = this.replay.len().min(buf.remaining());
-        let rest = this.replay.split_off(count);
-        buf.put_slice(&this.replay);
-        this.replay = rest;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.notice_head(buf);
-        let result = Pin::new(&mut this.transport).poll_write(cx, buf);
-        let bytes = this.count_sent(&result);
-        this.poll_sent(cx, result, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) {
-            this.notice_head(first);
-        }
-        let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
-        let bytes = this.count_sent(&result);
-        this.poll_sent(cx, result, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.transport.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.transport).poll_flush(cx);
-        this.poll_sent(cx, result, 0)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.transport).poll_shutdown(cx);
-        this.poll_sent(cx, result, 0)
-    }
-}
-
-impl Guarded {
-    fn count_sent(&self, result: &Poll<io::Result<usize>>) -> u64 {
-        let Poll::Ready(Ok(bytes)) = result else { return 0 };
-        self.connection.add_sent(*bytes);
-        *bytes as u64
-    }
-}
-
-#[async_trait]
-impl Peek for Guarded {
-    /// Pingora asks for this to tell HTTP/2 with prior knowledge from HTTP/1. Waits only as long as the bytes could
-    /// still become HTTP/2's preface, so a short HTTP/1 request is not held up.
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let mut seen = 0;
-        while seen < buf.len() && buf.iter().zip(PREFACE).take(seen).all(|(a, b)| a == b) {
-            match self.read(buf.get_mut(seen..).unwrap_or_default()).await? {
-                0 => break,
-                count => seen += count,
-            }
-        }
-        self.replay = buf.get(..seen).unwrap_or_default().to_vec();
-        if let Some(unseen) = buf.get_mut(seen..) {
-            unseen.fill(0);
-        }
-        if seen == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if buf == PREFACE {
-            let mut watch = Http2Watch::new(Timing::from(self.connection.policy()), self.opened);
-            watch.arrived(PREFACE, Instant::now()).map_err(|cut| self.cut(cut))?;
-            self.watch = Watch::Http2(watch);
-            self.connection.set_http2();
-        }
-        Ok(true)
-    }
-}
-
-#[async_trait]
-impl Shutdown for Guarded {
-    async fn shutdown(&mut self) {
-        // There is nobody to tell, and the stream is dropped next.
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Guarded {
-    fn id(&self) -> UniqueIDType {
-        self.transport.tcp().id()
-    }
-}
-
-impl Ssl for Guarded {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.ssl.clone()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        match self.connection.tls()?.alpn? {
-            "h2" => Some(ALPN::H2),
-            _ => Some(ALPN::H1),
-        }
-    }
-}
-
-impl GetTimingDigest for Guarded {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.transport.tcp().get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.transport.tcp().get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.transport.tcp().get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Guarded {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(Arc::clone(&self.digest))
-    }
-}
-
-impl GetSocketDigest for Guarded {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.transport.socket_digest()
-    }
-}
-
-impl std::fmt::Debug for Guarded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guarded")
-            .field("connection", &self.connection)
-            .finish_non_exhaustive()
+        self.get_mut().poll_receive(cx, buf)
     }
 }

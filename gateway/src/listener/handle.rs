@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use portcullis_config::listener::{Listener, ProxyProtocol};
 
+use crate::strict::Compat;
+
 use super::connection::ListenerInfo;
 use super::sources::Sources;
 use super::tls::{CertificateInfo, LoadedTls, TlsError};
@@ -50,6 +52,7 @@ pub(super) struct ListenerState {
     pub sources: Sources,
     pub proxy_protocol: ProxyProtocol,
     pub h2c: bool,
+    pub compat: Compat,
     pub tls: Option<LoadedTls>,
 }
 
@@ -75,6 +78,7 @@ impl ListenerState {
             sources: Sources::new(&listener.sources),
             proxy_protocol: listener.proxy_protocol,
             h2c: listener.h2c,
+            compat: Compat::new(&listener.compat),
             tls,
         })
     }

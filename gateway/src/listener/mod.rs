@@ -12,9 +12,11 @@ mod build;
 mod connection;
 mod edge;
 mod events;
+mod farewell;
 mod frames;
 mod guard;
 mod handle;
+mod inbox;
 mod pace;
 mod policy;
 pub mod proxy_protocol;
@@ -37,7 +39,10 @@ pub use bodies::BodyWatch;
 pub use build::Listeners;
 pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};
 pub use edge::{Edge, EdgeShared};
-pub use events::{Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal, Unobserved};
+pub use events::{
+    Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal, Rejected, RequestLine,
+    Unobserved,
+};
 pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;

@@ -38,6 +38,8 @@ pub struct EdgePolicy {
     pub arrivals: ArrivalRate,
     /// The largest request header, in bytes.
     pub request_header_bytes: u32,
+    /// Most fields in a request header.
+    pub request_headers: u32,
     /// Networks whose PROXY headers are believed and whose connections do not count as one client's.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -58,6 +60,7 @@ impl EdgePolicy {
             connections_per_prefix: limits.connections_per_prefix(),
             arrivals: ArrivalRate::from(&limits.new_connections_per_ip),
             request_header_bytes: u32::try_from(limits.request_header_bytes.get()).unwrap_or(u32::MAX),
+            request_headers: limits.request_headers,
             trusted_proxies: trusted_proxies.to_vec(),
         }
     }

@@ -1,8 +1,10 @@
 //! Between a guarded connection and Pingora's HTTP: the options of this one connection, and when its requests end.
 
 use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -17,9 +19,13 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 
 use crate::overload::{Overload, Shed};
 
+use crate::problem;
+use crate::request_id::RequestId;
+use crate::strict::Case;
+
 use super::connection::{Connection, Protocol};
 use super::edge::EdgeShared;
-use super::events::{ConnectionEvents, EarlyReject};
+use super::events::{ConnectionEvents, EarlyReject, Rejected, RequestLine};
 use super::guard::Guarded;
 use super::policy::EdgePolicy;
 use super::shed;
@@ -86,11 +92,7 @@ where
     async fn serve_http1(self: Arc<Self>, mut guarded: Box<Guarded>, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings = None;
         loop {
-            let begun = if self.connection.is_idle() {
-                Some(self.next_request(&mut guarded).await?)
-            } else {
-                None
-            };
+            let begun = self.next_request(&mut guarded).await?;
             let mut session = ServerSession::new_http1(guarded);
             match settings.take() {
                 None => {
@@ -99,9 +101,8 @@ where
                 }
                 Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
             }
-            if let Some(begun) = begun {
-                session.set_pipelined_prefix(begun);
-            }
+            // The guard never gives away a byte of the next request, so no other prefix is there.
+            session.set_pipelined_prefix(begun);
             let (stream, kept) = self.process_new_http(session, shutdown).await?.consume();
             guarded = stream.into_any().downcast().ok()?;
             settings = kept;
@@ -123,11 +124,35 @@ impl<P> HttpConnection<P> {
                 return Some(begun);
             }
             self.overload.count(Shed::Lag);
-            self.connection.take_bytes(begun.len());
             self.connection.request_header_done();
             guarded.write_all(&shed::answer()).await.ok()?;
             guarded.flush().await.ok()?;
             self.connection.request_finished();
+        }
+    }
+
+    /// Answers a request over HTTP/2 that no phase will see.
+    async fn refuse(&self, session: &mut ServerSession, case: Case) {
+        let request_id = RequestId::new();
+        let request = session.req_header();
+        let authority = request.uri.authority().map_or("", http::uri::Authority::as_str);
+        let rejected = Rejected {
+            reason: EarlyReject::Refused(case),
+            request_id: request_id.as_str(),
+            line: RequestLine {
+                method: request.method.as_str(),
+                target: authority.as_bytes(),
+                version: "HTTP/2.0",
+            },
+            took: Duration::ZERO,
+        };
+        self.events.early_reject(&self.connection, &rejected);
+        let answer = async {
+            let (head, body) = problem::answer(case, request_id.as_str())?;
+            session.write_error_response(head, body).await
+        };
+        if let Err(error) = answer.await {
+            tracing::debug!(%error, "the refusal could not be written");
         }
     }
 }
@@ -135,8 +160,8 @@ impl<P> HttpConnection<P> {
 /// Waits for the next request, without a buffer. `None`: it does not come.
 async fn first_bytes(guarded: &mut Guarded) -> Option<BytesMut> {
     poll_fn(|cx| {
-        let mut bytes = [0; READ];
-        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut bytes = [const { MaybeUninit::uninit() }; READ];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
         Pin::new(&mut *guarded).poll_read(cx, &mut buffer).map(|read| {
             read.ok()?;
             let mut begun = BytesMut::with_capacity(READ);
@@ -173,10 +198,10 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         if session.is_http2() {
-            // Pingora answers it before any phase. What else it refuses there, it refuses before it comes here.
+            // Pingora would answer it before any phase. What else it refuses there, it refuses before it comes here.
             if session.req_header().method == Method::CONNECT {
-                self.events
-                    .early_reject(&self.connection, EarlyReject::MethodNotAllowed);
+                self.refuse(&mut session, Case::Connect).await;
+                return None;
             }
         } else if session.get_keepalive().is_some() {
             // No timer of Pingora's: the guarded stream times the header, and knows the configured limits.

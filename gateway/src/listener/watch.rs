@@ -16,9 +16,6 @@ pub(super) struct Timing {
     pub keepalive: Duration,
     pub window: Duration,
     pub min_rate: u32,
-    /// Twice what a header may be: one that is a little too long still becomes a request, which is refused as any other
-    /// and leaves a line in the access log. Pingora alone would keep a megabyte of it.
-    pub header_bytes: u64,
 }
 
 impl From<&EdgePolicy> for Timing {
@@ -28,7 +25,6 @@ impl From<&EdgePolicy> for Timing {
             keepalive: policy.keepalive_timeout,
             window: policy.body_idle_timeout,
             min_rate: policy.min_rate,
-            header_bytes: u64::from(policy.request_header_bytes) * 2,
         }
     }
 }
@@ -47,16 +43,13 @@ pub(super) fn body_cut(slow: Slow) -> Cut {
     }
 }
 
-/// What Pingora reads for, as far as it shows: it asks for one byte when it only wants to know whether the client is
-/// still there while the upstream works.
+/// What Pingora reads for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     /// A header or a body.
     Wanted,
     /// Only to know whether the client is still there. What comes is the next request.
     Probe,
-    /// That, or the last byte of the body, which has a timer of Pingora's.
-    ProbeOrLast,
 }
 
 /// Watches the reads of an HTTP/1 connection.
@@ -67,12 +60,8 @@ pub(super) struct Http1Watch {
     epoch: u32,
     /// By when the header must be complete, or its first byte must be here.
     deadline: Instant,
-    /// Whether the first byte of the header is here.
-    begun: bool,
-    /// Bytes of the next request came during the current one.
-    ahead: bool,
-    /// How much came of the header.
-    header_bytes: u64,
+    /// When the first byte of the header came, if it did.
+    begun: Option<Instant>,
     body: Pace,
 }
 
@@ -83,40 +72,38 @@ impl Http1Watch {
             timing,
             epoch: 0,
             deadline: now + timing.header,
-            begun: false,
-            ahead: false,
-            header_bytes: 0,
+            begun: None,
             body: timing.pace(),
         }
     }
 
     /// Whether a part of a header is here.
     pub(super) fn in_header(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// When the current header began.
+    pub(super) fn header_began(&self) -> Option<Instant> {
         self.begun
     }
 
-    /// Whether more of a header is asked for although the part that is here is longer than any may be.
-    pub(super) fn is_oversized(&self, phase: Phase) -> bool {
-        phase == Phase::Header && self.header_bytes > self.timing.header_bytes
-    }
-
-    /// To be called first at every event: notices that a request ended.
-    pub(super) fn turn(&mut self, epoch: u32, now: impl FnOnce() -> Instant) {
+    /// To be called first at every event: notices that a request ended, and says so. `ahead`: a part of the next one is
+    /// here already.
+    pub(super) fn turn(&mut self, epoch: u32, now: impl FnOnce() -> Instant, ahead: bool) -> bool {
         if self.epoch == epoch {
-            return;
+            return false;
         }
         let now = now();
         self.epoch = epoch;
-        self.begun = self.ahead;
+        self.begun = ahead.then_some(now);
         self.deadline = now
-            + if self.ahead {
+            + if ahead {
                 self.timing.header
             } else {
                 self.timing.keepalive
             };
-        self.ahead = false;
-        self.header_bytes = 0;
         self.body = self.timing.pace();
+        true
     }
 
     /// Whether the wait for a piece of the body was so long that it is worth asking the system whose fault it was.
@@ -129,17 +116,12 @@ impl Http1Watch {
         match phase {
             Phase::Header => {
                 self.check(phase, read, now)?;
-                self.header_bytes += bytes as u64;
-                if !self.begun {
-                    self.begun = true;
+                if self.begun.is_none() {
+                    self.begun = Some(now);
                     if self.epoch > 0 {
                         self.deadline = now + self.timing.header;
                     }
                 }
-                Ok(())
-            }
-            Phase::Exchange if read == Read::Probe => {
-                self.ahead = true;
                 Ok(())
             }
             Phase::Exchange if read == Read::Wanted => self.body.moved(bytes as u64, now).map_err(body_cut),
@@ -160,7 +142,7 @@ impl Http1Watch {
     pub(super) fn check(&mut self, phase: Phase, read: Read, now: Instant) -> Result<(), Cut> {
         match (phase, read) {
             (Phase::Header, _) if now < self.deadline => Ok(()),
-            (Phase::Header, _) if self.begun => Err(Cut::HeaderTimeout),
+            (Phase::Header, _) if self.begun.is_some() => Err(Cut::HeaderTimeout),
             (Phase::Header, _) => Err(Cut::KeepaliveTimeout),
             (Phase::Exchange, Read::Wanted) => self.body.check(now).map_err(body_cut),
             (Phase::Exchange | Phase::Tunnel, _) => Ok(()),
@@ -177,7 +159,6 @@ mod tests {
         keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
-        header_bytes: 1000,
     };
 
     fn watch() -> (Http1Watch, impl Fn(u64) -> Instant) {
@@ -212,7 +193,7 @@ mod tests {
     #[test]
     fn later_headers_are_timed_from_their_first_byte() {
         let (mut watch, at) = watch();
-        watch.turn(1, || at(5));
+        watch.turn(1, || at(5), false);
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(5)), Some(at(95)));
         assert_eq!(
             watch.check(Phase::Header, Read::Wanted, at(95)),
@@ -231,31 +212,12 @@ mod tests {
     fn bytes_ahead_of_their_turn_start_the_header_clock_when_it_comes() {
         let (mut watch, at) = watch();
         assert_eq!(watch.arrived(Phase::Exchange, Read::Probe, 1, at(100)), Ok(()));
-        watch.turn(1, || at(200));
+        assert!(!watch.in_header());
+        assert!(watch.turn(1, || at(200), true));
         assert!(watch.in_header());
         assert_eq!(watch.wait(Phase::Header, Read::Wanted, at(200)), Some(at(210)));
-        watch.turn(1, || at(205));
-        watch.turn(2, || at(300));
-        assert!(!watch.in_header());
-    }
-
-    #[test]
-    fn a_header_has_a_largest_size() {
-        let (mut watch, at) = watch();
-        assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1000, at(0)), Ok(()));
-        assert!(!watch.is_oversized(Phase::Header));
-        assert_eq!(watch.arrived(Phase::Header, Read::Wanted, 1, at(0)), Ok(()));
-        assert!(watch.is_oversized(Phase::Header));
-        assert!(!watch.is_oversized(Phase::Exchange), "the rest was body");
-        watch.turn(1, || at(1));
-        assert!(!watch.is_oversized(Phase::Header));
-    }
-
-    #[test]
-    fn the_last_byte_of_a_body_is_not_the_next_request() {
-        let (mut watch, at) = watch();
-        assert_eq!(watch.arrived(Phase::Exchange, Read::ProbeOrLast, 1, at(0)), Ok(()));
-        watch.turn(1, || at(1));
+        assert!(!watch.turn(1, || at(205), true), "only once");
+        assert!(watch.turn(2, || at(300), false));
         assert!(!watch.in_header());
     }
 

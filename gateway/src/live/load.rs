@@ -73,7 +73,7 @@ impl Live {
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
         let listeners = ListenerHandles::open(&loaded.config.listeners)?;
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
-        let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch(Arc::clone(&observers.metrics))));
+        let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
         edge.overload.apply(&loaded.config);
         let mut policy = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
         let First { in_force, refused } = First::of(policy.as_mut(), &gateway);

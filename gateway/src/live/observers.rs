@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use portcullis_config::gateway::Config;
 
-use crate::listener::{
-    Attempt, CloseReason, Connection, ConnectionEvents, Cut, EarlyReject, HandshakeFailure, Refusal,
-};
-use crate::telemetry::access_log::{AccessLog, AccessLogError, Prepared};
+use crate::listener::{Attempt, CloseReason, Connection, ConnectionEvents, Cut, HandshakeFailure, Refusal, Rejected};
+use crate::telemetry::access_log::{AccessLog, AccessLogError, AccessRecord, Prepared, TlsRecord};
 use crate::telemetry::log::Log;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Observation};
+use crate::telemetry::stamp::Stamp;
 use crate::telemetry::traces::{Traces, TracesError};
 
 /// Longest that the end of the process waits for what is still to be written.
@@ -96,32 +95,75 @@ impl Observers {
     }
 }
 
-/// Counts what happens to connections, and logs what never becomes a request.
-pub struct ConnectionWatch(pub Arc<Metrics>);
+/// Counts what happens to connections, and counts and logs what never becomes a request.
+pub struct ConnectionWatch {
+    metrics: Arc<Metrics>,
+    access_log: Arc<AccessLog>,
+}
+
+impl ConnectionWatch {
+    /// Tells these.
+    pub fn new(observers: &Observers) -> Self {
+        Self {
+            metrics: Arc::clone(&observers.metrics),
+            access_log: Arc::clone(&observers.access_log),
+        }
+    }
+}
 
 impl ConnectionEvents for ConnectionWatch {
     fn accepted(&self, connection: &Arc<Connection>) {
-        self.0.connections.accepted(connection.listener());
+        self.metrics.connections.accepted(connection.listener());
     }
 
     fn refused(&self, attempt: &Attempt, reason: Refusal) {
-        self.0.connections.refused(&attempt.listener, reason);
+        self.metrics.connections.refused(&attempt.listener, reason);
         tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, reason = reason.as_str(), "connection refused");
     }
 
     fn handshake_failed(&self, attempt: &Attempt, reason: HandshakeFailure) {
-        self.0.connections.handshake_failed(&attempt.listener, reason);
+        self.metrics.connections.handshake_failed(&attempt.listener, reason);
         tracing::debug!(listener = &*attempt.listener.name, peer = %attempt.peer, reason = reason.as_str(), "handshake failed");
     }
 
-    fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
-        self.0.connections.early_reject(connection.listener(), reason);
-        let listener = &*connection.listener().name;
-        tracing::info!(listener, peer = %connection.peer(), reason = reason.as_str(), "refused before it was a request");
+    fn early_reject(&self, connection: &Connection, rejected: &Rejected<'_>) {
+        let listener = connection.listener();
+        let status = rejected.reason.status();
+        self.metrics.connections.early_reject(listener, rejected.reason);
+        let observation = Observation {
+            status,
+            took: rejected.took,
+            ..Observation::default()
+        };
+        self.metrics.unrouted().record(Some(listener), &observation);
+        tracing::debug!(listener = &*listener.name, peer = %connection.peer(), reason = rejected.reason.as_str(), "refused before it was a request");
+        let (path, query) = match rejected.line.target.iter().position(|byte| *byte == b'?') {
+            Some(at) => (rejected.line.target.get(..at), rejected.line.target.get(at + 1..)),
+            None => (Some(rejected.line.target), None),
+        };
+        self.access_log.write(&AccessRecord {
+            time: Stamp::now(),
+            request_id: rejected.request_id,
+            client: Some(connection.peer().ip()),
+            peer: Some(connection.peer()),
+            listener: &listener.name,
+            tls: connection.tls().map(|tls| TlsRecord {
+                version: tls.version,
+                server_name: tls.server_name.as_deref(),
+            }),
+            method: rejected.line.method,
+            path: path.unwrap_or_default(),
+            query,
+            protocol: rejected.line.version,
+            status,
+            reason: Some(rejected.reason.as_str()),
+            duration: rejected.took,
+            ..AccessRecord::default()
+        });
     }
 
     fn closed(&self, connection: &Connection, reason: CloseReason) {
-        self.0.connections.closed(connection.listener(), reason);
+        self.metrics.connections.closed(connection.listener(), reason);
         // Every idle connection ends by its timeout unless its client is quicker: no news.
         if let CloseReason::Cut(cut) = reason
             && cut != Cut::KeepaliveTimeout

@@ -222,24 +222,31 @@ async fn a_quiet_tunnel_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_pingora_refuses_is_told() {
+async fn what_is_no_request_is_answered_and_told() {
     let running = start(long(), |_| {}).await;
     for (bytes, status, event) in [
         (
             &b"\x16\x03\x01\x00\x05hello\r\n\r\n"[..],
-            "400",
-            "early_reject malformed_request 127.0.0.1",
+            400,
+            "early_reject method_malformed 127.0.0.1",
         ),
         (
             b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n",
-            "405",
-            "early_reject method_not_allowed",
+            405,
+            "early_reject method_not_allowed 127.0.0.1 CONNECT a.test:443",
+        ),
+        (
+            b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n",
+            400,
+            "early_reject host_invalid 127.0.0.1 GET /x?y",
         ),
     ] {
         let mut stream = running.connect().await;
         stream.write_all(bytes).await.unwrap();
         let answer = closed(&mut stream).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer:?}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+        assert!(!answer.to_lowercase().contains("server:"), "{answer:?}");
+        assert!(answer.contains("\"request_id\":"), "{answer:?}");
         running.events.wait_for(event).await;
     }
     let mut many = running.connect().await;
@@ -247,18 +254,22 @@ async fn what_pingora_refuses_is_told() {
     many.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n").as_bytes())
         .await
         .unwrap();
-    closed(&mut many).await;
-    running.events.wait_for_count("early_reject malformed_request", 2).await;
+    assert!(closed(&mut many).await.starts_with("HTTP/1.1 431 "));
+    running.events.wait_for("early_reject too_many_headers").await;
     let mut huge = running.connect().await;
     let _ = huge
         .write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}", "x".repeat(100_000)).as_bytes())
         .await;
+    assert!(closed(&mut huge).await.starts_with("HTTP/1.1 431 "));
     running.events.wait_for("early_reject header_too_large").await;
     let mut leaver = running.connect().await;
     leaver.write_all(b"GET / HTT").await.unwrap();
     drop(leaver);
-    running.events.wait_for("early_reject closed_in_header").await;
-    assert_eq!(running.events.count("early_reject"), 5);
+    running
+        .events
+        .wait_for("early_reject closed_in_header 127.0.0.1 GET /")
+        .await;
+    assert_eq!(running.events.count("early_reject"), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,9 +278,113 @@ async fn a_malformed_second_request_is_told() {
     let mut stream = running.connect().await;
     get(&mut stream, "/").await;
     stream.write_all(b"\0\r\n\r\n").await.unwrap();
-    closed(&mut stream).await;
-    running.events.wait_for("early_reject malformed_request").await;
+    assert!(closed(&mut stream).await.starts_with("HTTP/1.1 400 "));
+    running.events.wait_for("early_reject method_malformed").await;
     running.events.wait_for("closed server requests=1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_read_by_who_is_still_sending() {
+    let running = start(long(), |_| {}).await;
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4000000\r\n\r\n",
+    ] {
+        let mut stream = running.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // More than the socket holds: it is only all sent when somebody takes it.
+        stream.write_all(&vec![b'x'; 4_000_000]).await.unwrap();
+        let answer = closed(&mut stream).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 ") && answer.contains("lose\r\n"),
+            "{head}: {answer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_come_one_at_a_time_however_they_are_cut() {
+    let running = start(long(), |_| {}).await;
+    let both = "POST /body HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"b\"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\nGET /facts HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for cut in (0..both.len()).step_by(7) {
+        let mut stream = running.connect().await;
+        stream.set_nodelay(true).unwrap();
+        let (first, second) = both.split_at(cut);
+        stream.write_all(first.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        stream.write_all(second.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        while !answers.contains("requests=2") {
+            answers.push_str(&read_some(&mut stream).await);
+        }
+        assert!(answers.contains("\r\n\r\n3HTTP/1.1 200"), "{cut}: {answers}");
+    }
+    assert_eq!(running.events.count("early_reject"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_begins_only_when_it_was_agreed_on() {
+    let running = start(long(), |_| {}).await;
+    let upgrade = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    };
+    // Refused, what follows is a request.
+    let mut stream = running.connect().await;
+    stream
+        .write_all(format!("{}GET /facts HTTP/1.1\r\nHost: a.test\r\n\r\n", upgrade("/")).as_bytes())
+        .await
+        .unwrap();
+    let mut answers = String::new();
+    while !answers.contains("requests=2") {
+        answers.push_str(&read_some(&mut stream).await);
+    }
+    // Agreed on, it is not.
+    let mut stream = running.connect().await;
+    stream
+        .write_all(format!("{}\0early", upgrade("/tunnel")).as_bytes())
+        .await
+        .unwrap();
+    let mut answers = String::new();
+    while !answers.ends_with("\0early") {
+        answers.push_str(&read_some(&mut stream).await);
+    }
+    assert_eq!(running.events.count("early_reject"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leniencies_are_granted_by_listener() {
+    let lenient = |compat: &[Leniency]| {
+        let compat = compat.to_vec();
+        start(long(), move |listener| listener.compat = compat)
+    };
+    let chunks = "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3  \r\nabc\r\n0\r\n\r\n";
+    for (leniency, request, reason) in [
+        (Leniency::BareLf, "GET / HTTP/1.1\nHost: a\r\n\n", "line_malformed"),
+        (
+            Leniency::LeadingEmptyLines,
+            "\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "line_malformed",
+        ),
+        (
+            Leniency::DuplicateContentLength,
+            "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+            "framing_ambiguous",
+        ),
+        (Leniency::PaddedChunkSize, chunks, "chunk_malformed"),
+    ] {
+        let running = lenient(&[leniency]).await;
+        let mut stream = running.connect().await;
+        let answer = ask(&mut stream, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{leniency:?}: {answer}");
+        let running = lenient(&[]).await;
+        let mut stream = running.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = closed(&mut stream).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains(reason),
+            "{leniency:?}: {answer}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

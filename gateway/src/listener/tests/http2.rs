@@ -100,8 +100,8 @@ async fn not_without_being_asked_for() {
     let mut stream = running.connect().await;
     stream.write_all(frames::PREFACE).await.unwrap();
     let answer = closed(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    running.events.wait_for("early_reject malformed_request").await;
+    assert!(answer.starts_with("HTTP/1.1 505"), "{answer}");
+    running.events.wait_for("early_reject http_version_unsupported").await;
 }
 
 /// A connection that has sent its preface and `frames`.

@@ -24,7 +24,7 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::{ProxyHttp, Session};
 use portcullis_config::gateway::Limits;
-use portcullis_config::listener::{Alpn, CertificateFiles, Listener, ListenerTls, ProxyProtocol, TlsVersion};
+use portcullis_config::listener::{Alpn, CertificateFiles, Leniency, Listener, ListenerTls, ProxyProtocol, TlsVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -99,8 +99,14 @@ impl ConnectionEvents for Recorder {
     fn handshake_failed(&self, _: &Attempt, reason: HandshakeFailure) {
         self.note(format!("handshake_failed {}", reason.as_str()));
     }
-    fn early_reject(&self, connection: &Connection, reason: EarlyReject) {
-        self.note(format!("early_reject {} {}", reason.as_str(), connection.peer().ip()));
+    fn early_reject(&self, connection: &Connection, rejected: &Rejected<'_>) {
+        let (reason, line) = (rejected.reason.as_str(), rejected.line);
+        let target = line.target.escape_ascii();
+        self.note(format!(
+            "early_reject {reason} {} {} {target}",
+            connection.peer().ip(),
+            line.method
+        ));
     }
     fn closed(&self, connection: &Connection, reason: CloseReason) {
         self.note(format!("closed {} requests={}", reason.as_str(), connection.requests()));
@@ -246,6 +252,7 @@ async fn start(policy: EdgePolicy, edit: impl FnOnce(&mut Listener)) -> Running 
         sources: portcullis_config::listener::Sources::default(),
         proxy_protocol: ProxyProtocol::Off,
         tls: None,
+        compat: Vec::new(),
     };
     edit(&mut listener);
     let events = Arc::new(Recorder::default());
@@ -350,6 +357,14 @@ async fn read_answer(stream: &mut impl Io) -> String {
         }
     });
     answer.await.expect("an answer")
+}
+
+/// The next bytes, which must come.
+async fn read_some(stream: &mut impl Io) -> String {
+    let mut bytes = Vec::new();
+    let count = timeout(PATIENCE, stream.read_buf(&mut bytes)).await.unwrap().unwrap();
+    assert_ne!(count, 0, "closed");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Waits until the server has closed the stream, and gives what came before.

@@ -28,15 +28,16 @@ struct Slot {
 /// A counter for each of a few names.
 #[derive(Debug)]
 struct Named {
-    names: &'static [&'static str],
+    names: Vec<&'static str>,
     counts: Box<[AtomicU64]>,
 }
 
 impl Named {
-    fn new(names: &'static [&'static str]) -> Self {
+    fn new(names: impl Into<Vec<&'static str>>) -> Self {
+        let names = names.into();
         Self {
-            names,
             counts: names.iter().map(|_| AtomicU64::new(0)).collect(),
+            names,
         }
     }
 
@@ -130,7 +131,7 @@ impl Slot {
             accepted: AtomicU64::new(0),
             refused: Named::new(Refusal::NAMES),
             handshakes: Named::new(HandshakeFailure::NAMES),
-            early: Named::new(EarlyReject::NAMES),
+            early: Named::new(EarlyReject::names()),
             closed: Named::new(CloseReason::NAMES),
         }
     }
@@ -175,6 +176,7 @@ impl Collect for Connections {
 mod tests {
     use super::*;
     use crate::listener::Cut;
+    use crate::strict::Case;
 
     #[test]
     fn open_is_what_came_less_what_went() {
@@ -193,7 +195,7 @@ mod tests {
         connections.closed(&http, CloseReason::Cut(Cut::BodyRate));
         connections.refused(&http, Refusal::ConnectionsPerIp);
         connections.handshake_failed(&http, HandshakeFailure::NotTls);
-        connections.early_reject(&far, EarlyReject::HeaderTimeout);
+        connections.early_reject(&far, EarlyReject::Refused(Case::HeaderTimeout));
         assert_eq!((connections.open("http"), connections.open("far")), (2, 0));
         let mut out = Exposition::new();
         connections.collect(&mut out);
