@@ -7,10 +7,17 @@
 
 pub mod bundle;
 pub mod config;
+pub mod http1;
+#[path = "../../gateway/src/strict/tests/reference.rs"]
+mod http1_model;
 pub mod jwt;
 pub mod path;
 mod path_model;
 pub mod seeds;
+/// The gateway's scanner alone: the gateway around it would bring all of Pingora.
+#[path = "../../gateway/src/strict/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports)] // the gateway uses the rest
+mod strict;
 
 #[cfg(test)]
 mod tests {
@@ -33,6 +40,11 @@ mod tests {
     #[test]
     fn config() {
         holds(100, &config::seeds(), config::check);
+    }
+
+    #[test]
+    fn http1() {
+        holds(40, &http1::seeds(), http1::check);
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub mod server;
 pub mod signals;
 pub mod snapshot;
 pub mod strict;
+// Beside the module and not in it: the fuzz targets take that, and have tests of their own.
+#[cfg(test)]
+#[path = "strict/tests/mod.rs"]
+mod strict_tests;
 pub mod telemetry;
 pub mod upstream;
 pub mod watch;

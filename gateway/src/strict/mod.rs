@@ -9,9 +9,6 @@ mod head;
 mod table;
 pub mod target;
 
-#[cfg(test)]
-mod tests;
-
 use self::chunked::Chunked;
 use self::head::{Framing, Head};
 

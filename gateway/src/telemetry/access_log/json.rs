@@ -107,7 +107,11 @@ fn proof(object: &mut Object<'_>, record: &AccessRecord<'_>) {
     if !record.missing.is_empty() {
         object.shown("missing", Some(record.missing));
     }
-    object.text("snapshot", Some(record.snapshot), NAME);
+    object.text(
+        "snapshot",
+        Some(record.snapshot).filter(|digest| !digest.is_empty()),
+        NAME,
+    );
     object.number("bundle_version", record.bundle_version);
     object.key("decisions");
     object.out.push(b'[');

@@ -6,7 +6,7 @@ mod reference;
 use proptest::prelude::*;
 
 use self::reference::{Bounds, Verdict, judge};
-use super::*;
+use crate::strict::*;
 
 const RULES: Rules = Rules {
     header_bytes: 2048,
