@@ -110,7 +110,7 @@ mod tests {
                 "{head}"
             );
             serde_json::from_str::<serde_json::Value>(body).unwrap();
-            all.push_str(&format!("{}\n{body}", lines[0]));
+            let _ = write!(all, "{}\n{body}", lines[0]);
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/refusals.txt");
         if std::env::var_os("BLESS").is_some() {

@@ -215,7 +215,7 @@ impl Chunked {
         match (self.at, byte) {
             (At::Line, b'\r') => Ok(At::LastEnd),
             (At::ValueEnd, b'\n') => Ok(At::Line),
-            (At::Line, _) if is_token(byte) => self.name_goes_on(0, byte),
+            (At::Line, _) if is_token(byte) => Ok(self.name_goes_on(0, byte)),
             (At::Name { length }, b':') => {
                 let name = self.name.get(..length).unwrap_or_default();
                 if FORBIDDEN.contains(&name) {
@@ -223,16 +223,16 @@ impl Chunked {
                 }
                 Ok(At::Value)
             }
-            (At::Name { length }, _) if is_token(byte) => self.name_goes_on(length, byte),
+            (At::Name { length }, _) if is_token(byte) => Ok(self.name_goes_on(length, byte)),
             _ => Err(Case::Trailer),
         }
     }
 
-    fn name_goes_on(&mut self, length: usize, byte: u8) -> Result<At, Case> {
+    fn name_goes_on(&mut self, length: usize, byte: u8) -> At {
         if let Some(place) = self.name.get_mut(length) {
             *place = byte.to_ascii_lowercase();
         }
-        Ok(At::Name { length: length + 1 })
+        At::Name { length: length + 1 }
     }
 
     /// What is there of a trailer field's value; gives how much that is.

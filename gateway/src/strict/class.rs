@@ -30,7 +30,10 @@ const fn classes() -> [u8; 256] {
         if (letter >= b' ' && letter != 0x7f) || letter == b'\t' {
             class |= VALUE;
         }
-        classes[byte] = class;
+        #[allow(clippy::indexing_slicing)] // at compile time
+        {
+            classes[byte] = class;
+        }
         byte += 1;
     }
     classes

@@ -380,8 +380,8 @@ proptest! {
             (Ok(Some(length)), expected) => prop_assert_eq!(Verdict::Request(length), expected, "{}", bytes.escape_ascii()),
             (Ok(None), expected) => prop_assert_eq!(Verdict::Unfinished, expected, "{}", bytes.escape_ascii()),
             // Sooner or on a bound that the other reader does not keep.
-            (Err(_), Verdict::Refused | Verdict::Unfinished) => {}
-            (Err(Case::ChunkExtensionTooLong | Case::TrailerTooLarge), _) => {}
+            (Err(_), Verdict::Refused | Verdict::Unfinished)
+            | (Err(Case::ChunkExtensionTooLong | Case::TrailerTooLarge), _) => {}
             (Err(case), expected) => prop_assert!(false, "{case:?} and {expected:?}: {}", bytes.escape_ascii()),
         }
     }

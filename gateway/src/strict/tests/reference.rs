@@ -84,7 +84,7 @@ fn is_value(text: &str) -> bool {
 fn framing(lines: &[String], bounds: Bounds) -> Option<Body> {
     let lines: Option<Vec<&str>> = lines.iter().map(|line| line.strip_suffix("\r\n")).collect();
     let mut lines = lines?;
-    if lines.pop()? != "" || lines.is_empty() {
+    if !lines.pop()?.is_empty() || lines.is_empty() {
         return None;
     }
     let words: Vec<&str> = lines.remove(0).split(' ').collect();
@@ -147,6 +147,7 @@ fn framing(lines: &[String], bounds: Bounds) -> Option<Body> {
 }
 
 /// The authority of a target that has one; `None` outside: the target has no form.
+#[allow(clippy::option_option)] // no form, no authority, an authority
 fn authority<'t>(method: &str, target: &'t str) -> Option<Option<&'t str>> {
     if target.starts_with('/') || (target, method) == ("*", "OPTIONS") {
         return Some(None);
@@ -235,7 +236,7 @@ fn size(line: &str) -> Option<u64> {
     }
     let size = u64::from_str_radix(&digits, 16)
         .ok()
-        .filter(|size| *size <= i64::MAX as u64)?;
+        .filter(|size| i64::try_from(*size).is_ok())?;
     let mut rest = line.get(digits.len()..)?.to_owned();
     if !rest.is_ascii() {
         // Letters beyond ASCII stand in quoted strings only, where one is like another.
