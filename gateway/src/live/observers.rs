@@ -150,6 +150,7 @@ impl ConnectionEvents for ConnectionWatch {
             tls: connection.tls().map(|tls| TlsRecord {
                 version: tls.version,
                 server_name: tls.server_name.as_deref(),
+                client: tls.client.as_deref(),
             }),
             method: rejected.line.method,
             path: path.unwrap_or_default(),
