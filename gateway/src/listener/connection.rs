@@ -107,6 +107,8 @@ pub struct Connection {
     requests: AtomicU64,
     /// Whether it was decided that there is time for the next request.
     judged: AtomicBool,
+    /// Bytes that had come when the wait for the next request began with none of it here.
+    waiting_at: AtomicU64,
     /// How the current request of HTTP/1 breaks the form of one, found while its body was read.
     violation: AtomicU8,
     received: AtomicU64,
@@ -128,6 +130,7 @@ impl Connection {
             epoch: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             judged: AtomicBool::new(false),
+            waiting_at: AtomicU64::new(0),
             violation: AtomicU8::new(NONE),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -315,6 +318,16 @@ impl Connection {
     /// Whether it was decided, for this request, that there is time for it.
     pub fn take_judged(&self) -> bool {
         self.judged.load(Relaxed) && self.judged.swap(false, Relaxed)
+    }
+
+    /// The wait for the next HTTP/1 request begins, and nothing of it is here.
+    pub(super) fn set_waiting(&self) {
+        self.waiting_at.store(self.bytes_received(), Relaxed);
+    }
+
+    /// Whether nothing has come of the next request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting_at.load(Relaxed) == self.bytes_received()
     }
 
     pub(super) fn epoch(&self) -> u32 {

@@ -133,6 +133,9 @@ impl Guarded {
         let ahead = !self.inbox.is_empty();
         if watch.turn(self.connection.epoch(), Instant::now, ahead) {
             self.inbox.next_request();
+            if !ahead {
+                self.connection.set_waiting();
+            }
         }
         if self.peeking || phase == Phase::Tunnel {
             return self.poll_anything(cx, buf, phase);
