@@ -12,9 +12,10 @@ use portcullis_filters::client::Client;
 use portcullis_filters::facts::{HeaderEdit, HeaderEdits};
 use smallvec::SmallVec;
 
-use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST};
 use crate::intake::Target;
 use crate::upstream::response::Fault;
+use crate::telemetry::plain;
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,6 +51,9 @@ impl Rewrite {
 /// Sets the target: the normalised path, rewritten where the route says so, and the query.
 pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<&Rewrite>) -> Result<()> {
     let query = target.query.as_deref();
+    if rewrite.is_none() && is_sent_as(request.raw_path(), &target.path, query) {
+        return Ok(());
+    }
     let mut text = String::with_capacity(target.path.len() + query.map_or(0, |query| query.len() + 1) + 16);
     match rewrite {
         Some(rewrite) if &*target.path != "*" => rewrite.apply(&target.path, &mut text),
@@ -82,55 +86,98 @@ fn push_ascii(query: &str, out: &mut String) {
     }
 }
 
+/// Whether a target came in the very form in which it goes on.
+fn is_sent_as(raw: &[u8], path: &str, query: Option<&str>) -> bool {
+    let Some(rest) = raw.strip_prefix(path.as_bytes()) else {
+        return false;
+    };
+    match query {
+        None => rest.is_empty(),
+        Some(query) => query.is_ascii() && rest.strip_prefix(b"?") == Some(query.as_bytes()),
+    }
+}
+
 /// Says who the client is, in `Forwarded`, `X-Forwarded-*` and `X-Request-Id`. What a stranger said is replaced.
 pub fn set_forwarded(request: &mut RequestHeader, client: &Client, target: &Target, request_id: &str) -> Result<()> {
-    let mut hops = String::new();
-    let mut elements = String::new();
-    if client.peer_is_trusted {
-        join(request, &X_FORWARDED_FOR, &mut hops);
-        join(request, &header::FORWARDED, &mut elements);
-    }
+    remove_twins(request);
     let scheme = if client.tls { "https" } else { "http" };
-    if !hops.is_empty() {
-        hops.push_str(", ");
+    let mut text = Vec::with_capacity(160);
+    if client.peer_is_trusted {
+        join(request, &X_FORWARDED_FOR, &mut text);
     }
-    let _ = write!(hops, "{}", client.peer);
-    if !elements.is_empty() {
-        elements.push_str(", ");
+    plain::address(&mut text, client.peer);
+    request.insert_header("x-forwarded-for", value(&text)?)?;
+    text.clear();
+    if client.peer_is_trusted {
+        join(request, &header::FORWARDED, &mut text);
     }
-    let _ = match client.peer {
-        IpAddr::V4(peer) => write!(elements, "for={peer};proto={scheme}"),
-        IpAddr::V6(peer) => write!(elements, "for=\"[{peer}]\";proto={scheme}"),
+    let (open, close): (&[u8], &[u8]) = match client.peer {
+        IpAddr::V4(_) => (b"for=", b";proto="),
+        IpAddr::V6(_) => (b"for=\"[", b"]\";proto="),
     };
+    text.extend_from_slice(open);
+    plain::address(&mut text, client.peer);
+    text.extend_from_slice(close);
+    text.extend_from_slice(scheme.as_bytes());
     if !target.authority.is_empty() {
-        let _ = write!(elements, ";host=\"{}\"", target.authority);
+        text.extend_from_slice(b";host=\"");
+        text.extend_from_slice(target.authority.as_bytes());
+        text.push(b'"');
     }
-    request.insert_header(X_FORWARDED_FOR, hops)?;
-    request.insert_header(header::FORWARDED, elements)?;
-    request.insert_header(X_FORWARDED_PROTO, scheme)?;
+    request.insert_header("forwarded", value(&text)?)?;
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static(scheme))?;
     if !(client.peer_is_trusted && request.headers.contains_key(X_FORWARDED_HOST)) {
-        request.insert_header(X_FORWARDED_HOST, &*target.authority)?;
+        let host = host_as_sent(request, &target.authority)
+            .cloned()
+            .map_or_else(|| value(target.authority.as_bytes()), Ok)?;
+        request.insert_header("x-forwarded-host", host)?;
     }
-    request.insert_header(X_REQUEST_ID, request_id)?;
-    // Twins that servers of the CGI kind (RFC 3875, 4.1.18) would take for ours.
-    for twin in [
+    request.insert_header("x-request-id", value(request_id.as_bytes())?)
+}
+
+/// Removes fields that servers of the CGI kind (RFC 3875, 4.1.18) would take for ours. They are rarely there, so one look
+/// at all names is cheaper than a search for each.
+fn remove_twins(request: &mut RequestHeader) {
+    const TWINS: [&str; 5] = [
         "x_forwarded_for",
         "x_forwarded_proto",
         "x_forwarded_host",
         "x_request_id",
         "x-real-ip",
-    ] {
-        request.remove_header(twin);
+    ];
+    let is_twin = |name: &HeaderName| name.as_str().starts_with('x') && TWINS.contains(&name.as_str());
+    if request.headers.keys().any(is_twin) {
+        for twin in TWINS {
+            request.remove_header(twin);
+        }
     }
-    Ok(())
 }
 
-fn join(request: &RequestHeader, name: &HeaderName, out: &mut String) {
+/// Sets Host, unless it is there already.
+pub fn set_host(request: &mut RequestHeader, host: &str) -> Result<()> {
+    if host_as_sent(request, host).is_some() {
+        return Ok(());
+    }
+    request.insert_header(header::HOST, host)
+}
+
+/// The request's Host, if it is the only one and says exactly this.
+fn host_as_sent<'r>(request: &'r RequestHeader, host: &str) -> Option<&'r HeaderValue> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    hosts
+        .next()
+        .filter(|value| value.as_bytes() == host.as_bytes() && hosts.next().is_none())
+}
+
+fn value(text: &[u8]) -> Result<HeaderValue> {
+    HeaderValue::from_bytes(text).or_err(ErrorType::InternalError, "not a header value")
+}
+
+/// Appends the values of a field, each with a comma after it.
+fn join(request: &RequestHeader, name: &HeaderName, out: &mut Vec<u8>) {
     for value in request.headers.get_all(name) {
-        if !out.is_empty() {
-            out.push_str(", ");
-        }
-        out.push_str(value.to_str().unwrap_or("unknown"));
+        out.extend_from_slice(value.to_str().unwrap_or("unknown").as_bytes());
+        out.extend_from_slice(b", ");
     }
 }
 
@@ -218,13 +265,6 @@ fn connection_options(response: &ResponseHeader) -> impl Iterator<Item = &[u8]> 
 /// Brings an upstream's response into one form: no hop-by-hop fields, nor those that its Connection names (RFC 9110, 7.6.1),
 /// and no field twice that is only meant to be there once and that others would read differently.
 pub fn make_canonical(response: &mut ResponseHeader) {
-    const HOP_BY_HOP: [&str; 5] = [
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authentication-info",
-        "te",
-        "trailer",
-    ];
     const ONCE: [HeaderName; 4] = [header::DATE, header::SERVER, header::CONTENT_TYPE, header::LOCATION];
     if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return;
@@ -237,9 +277,10 @@ pub fn make_canonical(response: &mut ResponseHeader) {
     for name in named {
         response.remove_header(&name);
     }
-    response.remove_header(&header::CONNECTION);
-    response.remove_header(&header::UPGRADE);
-    for name in HOP_BY_HOP {
+    // Most answers have none of these: one look at all names is cheaper than a search for each.
+    let hop_by_hop = response.headers.keys().filter(|name| is_hop_by_hop(name));
+    let found: SmallVec<[HeaderName; 7]> = hop_by_hop.cloned().collect();
+    for name in &found {
         response.remove_header(name);
     }
     // Most answers have nothing twice.
@@ -257,6 +298,13 @@ pub fn make_canonical(response: &mut ResponseHeader) {
     if no_body {
         response.remove_header(&header::CONTENT_LENGTH);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-authentication-info" | "proxy-connection" | "te" | "trailer" | "upgrade"
+    )
 }
 
 /// The two fields that say where a body ends, as everybody writes them. They were judged when they came.

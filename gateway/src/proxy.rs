@@ -32,16 +32,17 @@ impl Portcullis {
 
 #[async_trait]
 impl ProxyHttp for Portcullis {
-    type CTX = Exchange;
+    // A pointer: Pingora's futures would carry copies of the whole.
+    type CTX = Box<Exchange>;
 
-    fn new_ctx(&self) -> Exchange {
-        Exchange::begin(&self.live)
+    fn new_ctx(&self) -> Box<Exchange> {
+        Box::new(Exchange::begin(&self.live))
     }
 
     /// No module of Pingora's runs: each would cost a box a request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _exchange: &mut Exchange) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, _exchange: &mut Box<Exchange>) -> Result<()> {
         Connection::begin(session);
         // HTTP/1.0 ends with its answer, unless the client asks for more.
         if session.as_http1().is_none_or(HttpSession::will_keepalive) {
@@ -51,11 +52,11 @@ impl ProxyHttp for Portcullis {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<bool> {
         exchange.receive(session).await
     }
 
-    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Box<Exchange>) -> Result<Box<HttpPeer>> {
         exchange.choose_server(session).await
     }
 
@@ -63,7 +64,7 @@ impl ProxyHttp for Portcullis {
         &self,
         session: &mut Session,
         _: &HttpPeer,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         exchange.attempt_failed(session, &mut error, false);
@@ -77,7 +78,7 @@ impl ProxyHttp for Portcullis {
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.connected(reused, digest)
     }
@@ -86,7 +87,7 @@ impl ProxyHttp for Portcullis {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.prepare_upstream(session, request)
     }
@@ -96,7 +97,7 @@ impl ProxyHttp for Portcullis {
         _session: &mut Session,
         chunk: &mut Option<Bytes>,
         last: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.request_body(chunk, last)
     }
@@ -105,7 +106,7 @@ impl ProxyHttp for Portcullis {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<()> {
         exchange.upstream_response(session, response)
     }
@@ -115,7 +116,7 @@ impl ProxyHttp for Portcullis {
         _session: &mut Session,
         chunk: &mut Option<Bytes>,
         last: bool,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
         exchange.response_body(chunk, last).map(|()| None)
     }
@@ -125,23 +126,23 @@ impl ProxyHttp for Portcullis {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        exchange: &mut Exchange,
+        exchange: &mut Box<Exchange>,
         _reused: bool,
     ) -> Box<Error> {
         exchange.attempt_failed(session, &mut error, true);
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Box<Exchange>) -> FailToProxy {
         exchange.failed(session, error).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Box<Exchange>) {
         exchange.record(session, error);
     }
 
     /// Errors are in the access log, with their reason; a second line in the log tells nobody more.
-    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Exchange>, _: &Error) -> bool {
         true
     }
 }

@@ -40,7 +40,7 @@ impl Exchange {
             return Err(self.stopped(stop));
         }
         forward::edit_response(response, &self.facts.response_headers)?;
-        response.insert_header(forward::X_REQUEST_ID, self.id.as_str())?;
+        response.insert_header("x-request-id", self.id.as_str())?;
         self.add_hsts(response)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(connection)) = (response.status, &self.connection) {
             connection.set_tunnel();

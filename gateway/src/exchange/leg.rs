@@ -166,7 +166,7 @@ impl Exchange {
         forward::edit_request(request, &self.facts.request_headers)?;
         if let (Some(upstream), Some(selected)) = (self.upstream(&self.snapshot), &self.leg.selected) {
             let host = upstream.host_for(&target.authority, selected.server());
-            request.insert_header(header::HOST, host)?;
+            forward::set_host(request, host)?;
         }
         if session.as_http1().is_some() && session.req_header().headers.contains_key(header::EXPECT) {
             // We have told the client to go on; the upstream has nothing left to agree to.

@@ -6,5 +6,6 @@ pub mod exposition;
 pub mod lines;
 pub mod log;
 pub mod metrics;
+pub(crate) mod plain;
 pub mod stamp;
 pub mod traces;

@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::plain::padded;
+
 /// Milliseconds since 1970-01-01 UTC. As text: `2026-01-31T12:00:00.000Z` (RFC 3339).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub u64);
@@ -87,14 +89,6 @@ impl Stamp {
             padded(out, value, width);
             out.push(after);
         }
-    }
-}
-
-/// Appends a number with leading zeros.
-pub(crate) fn padded(out: &mut Vec<u8>, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_u64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::record::AccessRecord;
 use super::scrub;
-use crate::telemetry::stamp::padded;
+use crate::telemetry::plain::padded;
 
 /// Longest path, query, referer.
 const LONG: usize = 2048;

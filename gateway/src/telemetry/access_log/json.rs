@@ -1,7 +1,6 @@
 //! A record as one JSON object (RFC 8259) on one line. Bytes that are no UTF-8 become U+FFFD, control characters are escaped, and a text that
 //! is longer than its limit ends with an ellipsis.
 
-use std::fmt::Display;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use portcullis_filters::record::Decision;
 
 use super::record::{AccessRecord, UpstreamRecord};
 use super::scrub;
+use crate::telemetry::plain;
 
 /// Longest names and codes.
 const NAME: usize = 256;
@@ -32,7 +32,7 @@ pub(super) fn line(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     if let Some(fields) = record.fields.filter(|fields| !fields.fields.is_empty()) {
         let mut nested = object.nested("fields");
         for (name, value) in fields.fields.iter().take(MOST) {
-            nested.text(name, Some(value), MIDDLE);
+            nested.field(name, value);
         }
         nested.close();
     }
@@ -50,8 +50,8 @@ fn request(object: &mut Object<'_>, record: &AccessRecord<'_>) {
         }
         object.out.push(b'"');
     }
-    object.shown("client", record.client);
-    object.shown("peer", record.peer);
+    object.plain("client", record.client, plain::address);
+    object.plain("peer", record.peer, plain::socket);
     object.text("listener", Some(record.listener), NAME);
     if let Some(tls) = &record.tls {
         let mut nested = object.nested("tls");
@@ -103,15 +103,11 @@ fn answer(object: &mut Object<'_>, record: &AccessRecord<'_>) {
 
 fn proof(object: &mut Object<'_>, record: &AccessRecord<'_>) {
     object.text("route", record.route, NAME);
-    object.shown("receipt", Some(record.receipt));
-    if !record.missing.is_empty() {
-        object.shown("missing", Some(record.missing));
-    }
-    object.text(
-        "snapshot",
-        Some(record.snapshot).filter(|digest| !digest.is_empty()),
-        NAME,
-    );
+    object.plain("receipt", Some(record.receipt.0), plain::hexadecimal);
+    let missing = Some(record.missing.0).filter(|missing| *missing != 0);
+    object.plain("missing", missing, plain::hexadecimal);
+    let snapshot = Some(record.snapshot).filter(|digest| !digest.is_empty());
+    object.text("snapshot", snapshot, NAME);
     object.number("bundle_version", record.bundle_version);
     object.key("decisions");
     object.out.push(b'[');
@@ -156,16 +152,26 @@ impl<'o> Object<'o> {
         self.out.push(b'}');
     }
 
-    fn key(&mut self, name: &str) {
+    /// One of our own names, which needs no escaping.
+    fn key(&mut self, name: &'static str) {
+        self.out.extend_from_slice(if self.empty { b"\"" } else { b",\"" });
+        self.empty = false;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// A filter's name and value.
+    fn field(&mut self, name: &str, value: &str) {
         if !self.empty {
             self.out.push(b',');
         }
         self.empty = false;
         text(self.out, name.as_bytes(), NAME);
         self.out.push(b':');
+        text(self.out, value.as_bytes(), MIDDLE);
     }
 
-    fn nested(&mut self, name: &str) -> Object<'_> {
+    fn nested(&mut self, name: &'static str) -> Object<'_> {
         self.key(name);
         Object::open(self.out)
     }
@@ -177,11 +183,11 @@ impl<'o> Object<'o> {
         self.out.push(b'"');
     }
 
-    fn text(&mut self, name: &str, value: Option<&str>, most: usize) {
+    fn text(&mut self, name: &'static str, value: Option<&str>, most: usize) {
         self.bytes(name, value.map(str::as_bytes), most);
     }
 
-    fn bytes(&mut self, name: &str, value: Option<&[u8]>, most: usize) {
+    fn bytes(&mut self, name: &'static str, value: Option<&[u8]>, most: usize) {
         if let Some(value) = value {
             self.key(name);
             text(self.out, value, most);
@@ -189,25 +195,26 @@ impl<'o> Object<'o> {
     }
 
     /// Something whose text needs no escaping.
-    fn shown(&mut self, name: &str, value: Option<impl Display>) {
+    fn plain<T>(&mut self, name: &'static str, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
         if let Some(value) = value {
             self.key(name);
-            let _ = write!(self.out, "\"{value}\"");
+            self.out.push(b'"');
+            write(self.out, value);
+            self.out.push(b'"');
         }
     }
 
-    fn number(&mut self, name: &str, value: Option<u64>) {
+    fn number(&mut self, name: &'static str, value: Option<u64>) {
         if let Some(value) = value {
             self.key(name);
-            let _ = write!(self.out, "{value}");
+            plain::number(self.out, value);
         }
     }
 
-    fn milliseconds(&mut self, name: &str, value: Option<Duration>) {
+    fn milliseconds(&mut self, name: &'static str, value: Option<Duration>) {
         if let Some(value) = value {
             self.key(name);
-            let us = value.as_micros();
-            let _ = write!(self.out, "{}.{:03}", us / 1000, us % 1000);
+            plain::milliseconds(self.out, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
         }
     }
 }
@@ -219,10 +226,7 @@ pub(crate) fn text(out: &mut Vec<u8>, value: &[u8], most: usize) {
         _ => (value, false),
     };
     out.push(b'"');
-    if value
-        .iter()
-        .all(|byte| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\')
-    {
+    if needs_no_escape(value) {
         out.extend_from_slice(value);
     } else {
         for chunk in value.utf8_chunks() {
@@ -240,6 +244,30 @@ pub(crate) fn text(out: &mut Vec<u8>, value: &[u8], most: usize) {
     out.push(b'"');
 }
 
+/// Whether all bytes are printable ASCII without quote and backslash. Eight at a time: this is asked of most of a line.
+fn needs_no_escape(value: &[u8]) -> bool {
+    let (words, rest) = value.as_chunks::<8>();
+    words.iter().all(|word| is_plain_word(u64::from_le_bytes(*word)))
+        && rest
+            .iter()
+            .all(|byte| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\')
+}
+
+/// The same for eight bytes in one word. In each byte, the highest bit of the sum says what is wrong with it.
+const fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    const fn has_zero(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & HIGH
+    }
+    let not_ascii = word & HIGH;
+    let below_space = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
+    let quote = has_zero(word ^ (b'"' as u64 * ONES));
+    let backslash = has_zero(word ^ (b'\\' as u64 * ONES));
+    let delete = has_zero(word ^ (0x7f * ONES));
+    not_ascii | below_space | quote | backslash | delete == 0
+}
+
 fn escape(out: &mut Vec<u8>, letter: char) {
     match letter {
         '"' => out.extend_from_slice(b"\\\""),
@@ -252,5 +280,22 @@ fn escape(out: &mut Vec<u8>, letter: char) {
             let _ = write!(out, "\\u{:04x}", u32::from(letter));
         }
         _ => out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_are_judged_as_bytes_are(mut bytes in prop::collection::vec(b' '..=b'~', 0..40), odd: u8, place: prop::sample::Index) {
+            if let Some(byte) = bytes.get_mut(place.index(40)) {
+                *byte = odd;
+            }
+            let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\';
+            prop_assert_eq!(needs_no_escape(&bytes), bytes.iter().all(plain));
+        }
     }
 }
