@@ -1,7 +1,7 @@
 //! The limit's state for the client: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the
 //! classic `RateLimit-Limit`, `-Remaining` and `-Reset`. Which limit is told is decided by [`Facts::tighten`].
 
-use std::fmt::Write;
+use std::io::Write;
 
 use http::{HeaderName, HeaderValue};
 
@@ -16,7 +16,7 @@ const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 /// Adds the header fields of the tightest limit, if one was evaluated, to the answer.
 pub(crate) fn add(facts: &mut Facts) {
     let Some(limit) = facts.limit.take() else { return };
-    let name = quoted(&limit.name);
+    let mut text = Vec::with_capacity(limit.name.len() + 64);
     let Limit {
         limit: quota,
         remaining,
@@ -25,39 +25,51 @@ pub(crate) fn add(facts: &mut Facts) {
         ..
     } = limit;
     let headers = &mut facts.response_headers;
-    let mut set = |name: HeaderName, value: String| {
+    quote(&limit.name, &mut text);
+    let quoted = text.len();
+    for (name, parameters) in [
+        (RATELIMIT, [(b";r=", remaining), (b";t=", u64::from(reset))]),
+        (POLICY, [(b";q=", quota), (b";w=", u64::from(window))]),
+    ] {
+        text.truncate(quoted);
+        for (parameter, number) in parameters {
+            text.extend_from_slice(parameter);
+            text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
         // Only digits and printable ASCII: always a header value.
-        if let Ok(value) = HeaderValue::try_from(value) {
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
             headers.set(name, value);
         }
-    };
-    set(RATELIMIT, format!("{name};r={remaining};t={reset}"));
-    set(POLICY, format!("{name};q={quota};w={window}"));
+    }
     for (name, number) in [(LIMIT, quota), (REMAINING, remaining), (RESET, u64::from(reset))] {
         headers.set(name, HeaderValue::from(number));
     }
     facts.limit = Some(limit);
 }
 
-/// A name as an sf-string (RFC 9651): printable ASCII in quotes. Everything else is percent-encoded.
-fn quoted(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 2);
-    text.push('"');
+/// Appends a name as an sf-string (RFC 9651): printable ASCII in quotes. Everything else is percent-encoded.
+fn quote(name: &str, text: &mut Vec<u8>) {
+    text.push(b'"');
     for byte in name.bytes() {
         match byte {
-            b'"' | b'\\' => text.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => text.push(char::from(byte)),
-            // Writing to a string cannot fail.
+            b'"' | b'\\' => text.extend([b'\\', byte]),
+            b' '..=b'~' => text.push(byte),
+            // Writing to a vector cannot fail.
             _ => _ = write!(text, "%{byte:02X}"),
         }
     }
-    text.push('"');
-    text
+    text.push(b'"');
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::quote;
+
+    fn quoted(name: &str) -> String {
+        let mut text = Vec::new();
+        quote(name, &mut text);
+        String::from_utf8(text).unwrap()
+    }
 
     #[test]
     fn names_are_structured_strings() {

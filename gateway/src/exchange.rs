@@ -25,7 +25,7 @@ use portcullis_filters::verdict::Denial;
 
 use crate::intake::Target;
 use crate::listener::{BodyWatch, Connection};
-use crate::live::Live;
+use crate::live::{Live, now_at};
 use crate::request_id::RequestId;
 use crate::route::RouteId;
 use crate::snapshot::{Route, Snapshot};
@@ -83,13 +83,14 @@ impl Exchange {
     /// Begins an exchange under the snapshot of this moment.
     pub fn begin(live: &Arc<Live>) -> Self {
         live.enter();
+        let started = Instant::now();
         Self {
             live: Arc::clone(live),
             snapshot: live.snapshot(),
             connection: None,
             id: RequestId::new(),
-            started: Instant::now(),
-            now: live.now(),
+            started,
+            now: now_at(started),
             target: None,
             client: None,
             route: None,

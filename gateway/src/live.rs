@@ -17,8 +17,8 @@ pub mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use portcullis_filters::client::Now;
@@ -72,11 +72,6 @@ impl Live {
     /// The snapshot that a request arriving now takes.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
-    }
-
-    /// The time, for filters.
-    pub fn now(&self) -> Now {
-        now()
     }
 
     /// A request has begun.
@@ -171,7 +166,7 @@ impl Live {
     pub fn export_counters(&self, path: &Path) -> std::io::Result<usize> {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
-        let bytes = self.snapshot().gateway.zones.export(self.now(), MAX_COUNTER_BYTES);
+        let bytes = self.snapshot().gateway.zones.export(now(), MAX_COUNTER_BYTES);
         let new = path.with_extension("counters.new");
         let _ = std::fs::remove_file(&new);
         let mut file = std::fs::OpenOptions::new()
@@ -196,12 +191,26 @@ impl Live {
 
 /// The time: a clock that never goes back and is the same for every process of this boot, and the wall clock.
 pub fn now() -> Now {
-    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0);
-    let nanoseconds = u64::try_from(monotonic.tv_nsec).unwrap_or(0);
+    now_at(Instant::now())
+}
+
+/// The same, for a moment that was read just now.
+pub fn now_at(moment: Instant) -> Now {
+    /// One moment in both forms: what the standard library hides, asked for once.
+    static ORIGIN: LazyLock<(Instant, u64)> = LazyLock::new(|| {
+        let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0);
+        let nanoseconds = u64::try_from(monotonic.tv_nsec).unwrap_or(0);
+        (
+            Instant::now(),
+            seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+        )
+    });
+    let (origin, origin_ns) = *ORIGIN;
+    let since = u64::try_from(moment.saturating_duration_since(origin).as_nanos()).unwrap_or(u64::MAX);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
-        monotonic_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+        monotonic_ns: origin_ns.saturating_add(since),
         unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
     }
 }

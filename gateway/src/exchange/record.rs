@@ -1,5 +1,7 @@
 //! The last step: a line in the access log, the route's counters, the span. Nothing is decided any more.
 
+use std::time::Duration;
+
 use http::Version;
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
@@ -25,11 +27,12 @@ impl Exchange {
             chain_of(&self.snapshot, self.route).on_log(state, &mut fields);
             self.facts.decisions.extend(state.late_decisions().iter().cloned());
         }
-        self.observe();
+        let took = self.started.elapsed();
+        self.observe(took);
         let span = self.span.take();
         let observers = self.live.observers();
         if observers.access_log.is_on() || span.is_some() {
-            let mut record = self.access_record(session, &fields);
+            let mut record = self.access_record(session, &fields, took);
             record.trace_id = span.as_ref().map(RequestSpan::trace_id);
             observers.access_log.write(&record);
             if let Some(span) = span {
@@ -63,7 +66,7 @@ impl Exchange {
         }
     }
 
-    fn observe(&self) {
+    fn observe(&self, took: Duration) {
         let listener = self.connection.as_ref().map(|connection| &**connection.listener());
         let leg = &self.leg;
         let upstream = (leg.attempts > 0).then_some(UpstreamObservation {
@@ -80,7 +83,7 @@ impl Exchange {
             listener,
             &Observation {
                 status: self.final_status(),
-                took: self.started.elapsed(),
+                took,
                 request_bytes: self.request_bytes,
                 response_bytes: self.response_bytes,
                 upstream,
@@ -88,7 +91,7 @@ impl Exchange {
         );
     }
 
-    fn access_record<'a>(&'a self, session: &'a Session, fields: &'a LogRecord) -> AccessRecord<'a> {
+    fn access_record<'a>(&'a self, session: &'a Session, fields: &'a LogRecord, took: Duration) -> AccessRecord<'a> {
         let request = session.req_header();
         let header = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
         let (path, query) = match &self.target {
@@ -124,7 +127,7 @@ impl Exchange {
             protocol: protocol(request.version),
             status: self.final_status(),
             reason: self.denial.as_ref().map(|denial| denial.reason.0),
-            duration: self.started.elapsed(),
+            duration: took,
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             upstream: self.upstream_record(),

@@ -169,8 +169,9 @@ impl Connection {
             session.set_write_timeout(Some(idle));
         } else {
             // Pingora's default would close a quiet WebSocket after a minute. The guarded stream still watches the
-            // body of a request that only asks for an upgrade.
-            let watched = (!session.is_upgrade_req()).then_some(idle);
+            // body of a request that only asks for an upgrade. Without a body there is nothing to time.
+            let has_body = !session.is_body_empty();
+            let watched = (has_body && !session.is_upgrade_req()).then_some(idle);
             session.set_read_timeout(watched);
         }
         session.set_total_drain_timeout(Some(idle));

@@ -4,22 +4,9 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// Digits of the largest `u64`.
-const DIGITS: usize = 20;
-
 /// Appends a number.
-pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
-    let mut text = [b'0'; DIGITS];
-    let mut used = 0;
-    for place in text.iter_mut().rev() {
-        *place = digit(value % 10);
-        used += 1;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(text.get(DIGITS - used..).unwrap_or_default());
+pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends a number with leading zeros.
