@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod note;
 pub mod observers;
 pub mod report;
+mod retired;
 pub mod takeover;
 pub mod tasks;
 
@@ -33,6 +34,7 @@ use crate::telemetry::stamp::Stamp;
 use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
+use self::retired::Retired;
 
 /// Largest hand-over of counters to a new process.
 const MAX_COUNTER_BYTES: usize = 256 << 20;
@@ -48,6 +50,7 @@ pub struct Live {
     /// `portcullis.yaml`.
     path: PathBuf,
     current: ArcSwap<Snapshot>,
+    retired: Retired<Snapshot>,
     /// Told of every new snapshot.
     published: watch::Sender<()>,
     in_flight: AtomicU64,
@@ -143,7 +146,7 @@ impl Live {
 
     /// Puts a snapshot into force.
     fn put(&self, snapshot: Snapshot) {
-        self.current.store(Arc::new(snapshot));
+        self.retired.hold(self.current.swap(Arc::new(snapshot)));
         self.published.send_replace(());
     }
 

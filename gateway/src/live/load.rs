@@ -15,6 +15,7 @@ use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
 use super::metrics::Samples;
 use super::observers::{ConnectionWatch, Observers};
 use super::report::Report;
+use super::retired::Retired;
 use super::{Live, Startup, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
@@ -80,6 +81,7 @@ impl Live {
         let live = Arc::new(Self {
             path: path.to_owned(),
             current: ArcSwap::from_pointee(Snapshot::new(Arc::new(gateway), Arc::new(in_force))),
+            retired: Retired::new(),
             in_flight: AtomicU64::new(0),
             served: AtomicU64::new(0),
             draining: AtomicBool::new(false),

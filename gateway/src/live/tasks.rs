@@ -37,7 +37,8 @@ impl Live {
             self.hang_ups(),
             self.poll_source(),
             self.tend_upstreams(),
-            self.watch_memory()
+            self.watch_memory(),
+            self.free_snapshots()
         );
     }
 
@@ -176,6 +177,17 @@ impl Live {
             let now = configured();
             if now != known {
                 (known, meter) = (now, Meter::new(now));
+            }
+        }
+    }
+
+    /// Frees replaced snapshots, away from the workers and from everything that is watched here.
+    async fn free_snapshots(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let unused = self.retired.unused();
+            if !unused.is_empty() {
+                let _ = tokio::task::spawn_blocking(move || drop(unused)).await;
             }
         }
     }
