@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST};
 use crate::intake::Target;
-use crate::upstream::response::Fault;
 use crate::telemetry::plain;
+use crate::upstream::response::Fault;
 
 /// `X-Request-Id`.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

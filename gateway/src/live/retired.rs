@@ -19,7 +19,9 @@ impl<T> Retired<T> {
 
     /// Takes out what nobody else has, to be freed by the caller.
     pub(super) fn unused(&self) -> Vec<Arc<T>> {
-        self.list().extract_if(.., |value| Arc::strong_count(value) == 1).collect()
+        self.list()
+            .extract_if(.., |value| Arc::strong_count(value) == 1)
+            .collect()
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<T>>> {
