@@ -41,4 +41,4 @@ pub use events::{Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, Hands
 pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;
-pub use tls::{CertificateInfo, HandshakeSlots, TlsError};
+pub use tls::{CertificateInfo, HandshakeSlots, Staple, TlsError, tend as tend_staple};
