@@ -21,6 +21,7 @@ fn openssl(tool: &Path, dir: &Path, arguments: &[&str]) -> String {
 
 /// An authority `ca`, a certificate `a` of it (with the authority's behind), and another authority `other`.
 fn certificates(tool: &Path, dir: &Path) {
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:a.example.com\n").expect("ext");
     let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     for name in ["ca", "other"] {
         let (key, crt) = (format!("{name}.key"), format!("{name}.crt"));
@@ -60,6 +61,8 @@ fn certificates(tool: &Path, dir: &Path) {
             "9",
             "-out",
             "leaf.crt",
+            "-extfile",
+            "ext",
         ],
     );
     let chain = ["leaf.crt", "ca.crt"].map(|file| std::fs::read_to_string(dir.join(file)).expect("a certificate"));
