@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use client_auth::{ClientAuth, ClientAuthMode, SanPattern};
-pub use tls::{Alpn, CertificateFiles, CipherSuite, Group, ListenerTls, TlsSession, TlsVersion, UnknownSni};
+pub use tls::{Alpn, CertificateFiles, CipherSuite, Group, ListenerTls, Ocsp, TlsSession, TlsVersion, UnknownSni};
 
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]

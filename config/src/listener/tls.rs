@@ -59,7 +59,11 @@ impl ListenerTls {
     /// Every file that is named. A change of one of them is picked up.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let certificates = self.certificates.iter();
-        let certificates = certificates.flat_map(|files| [files.certificate.as_path(), files.key.as_path()]);
+        let certificates = certificates.flat_map(|files| {
+            let answer = files.ocsp.as_ref().and_then(|ocsp| ocsp.file.as_deref());
+            [Some(files.certificate.as_path()), Some(files.key.as_path()), answer]
+        });
+        let certificates = certificates.flatten();
         let ticket_keys = self.session.ticket_keys.iter().filter_map(|key| match key {
             SecretRef::File(path) => Some(path.as_path()),
             SecretRef::Env(_) => None,
@@ -82,6 +86,19 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Staple an answer about its revocation (OCSP). `{}`: fetched in the background, from the responder that the certificate
+    /// names.
+    pub ocsp: Option<Ocsp>,
+}
+
+/// Where answers to staple come from (RFC 6066, RFC 6960).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ocsp {
+    /// A file with an answer (DER), which something else keeps fresh. Changed files are picked up without a reload.
+    pub file: Option<PathBuf>,
+    /// The responder's URL, instead of the one in the certificate. `http` will do: answers are signed.
+    pub responder: Option<String>,
 }
 
 /// A TLS version.

@@ -1,9 +1,10 @@
 //! TLS of a listener: what its keys exclude, need and would make useless of each other.
 
 use super::check::Check;
+use super::names::{self, Plaintext};
 use crate::diagnostic::codes;
 use crate::document::NodeId;
-use crate::listener::{CipherSuite, ClientAuth, ListenerTls, TlsSession, TlsVersion};
+use crate::listener::{CipherSuite, ClientAuth, ListenerTls, Ocsp, TlsSession, TlsVersion};
 use crate::units::Duration;
 
 /// Longest life of a ticket (RFC 8446, section 4.6.1).
@@ -22,6 +23,9 @@ pub(super) fn check(check: &mut Check<'_>, node: NodeId, tls: &ListenerTls) {
         let node = check.item(certificates, index);
         check.file(node, "certificate", Some(&files.certificate));
         check.file(node, "key", Some(&files.key));
+        if let Some(ocsp) = &files.ocsp {
+            stapling(check, check.at(node, "ocsp"), ocsp);
+        }
     }
     if let Some(groups) = &tls.groups {
         let help = "name groups, or remove `groups`: then all are offered";
@@ -83,6 +87,21 @@ fn cipher_suites(check: &mut Check<'_>, node: NodeId, suites: &[CipherSuite], mi
             "none of the cipher suites of TLS 1.3 is listed",
             "add one such as TLS_AES_128_GCM_SHA256: TLS 1.3 is always spoken",
         );
+    }
+}
+
+fn stapling(check: &mut Check<'_>, node: NodeId, ocsp: &Ocsp) {
+    check.file(node, "file", ocsp.file.as_deref());
+    if let Some(responder) = &ocsp.responder {
+        names::url(check, check.at(node, "responder"), responder, Plaintext::Anywhere);
+        if ocsp.file.is_some() {
+            check.report_key(
+                codes::CONFLICTING_KEYS,
+                check.at(node, "responder"),
+                "`responder` and `file` exclude each other",
+                "remove one: what is in a file is not fetched",
+            );
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::strict::Compat;
 
 use super::connection::ListenerInfo;
 use super::sources::Sources;
-use super::tls::{CertificateInfo, LoadedTls, TlsError};
+use super::tls::{CertificateInfo, LoadedTls, Staple, TlsError};
 
 /// Why listeners could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +162,17 @@ impl ListenerHandles {
             prepared.push((Arc::clone(handle), state));
         }
         Ok(PreparedListeners(prepared))
+    }
+
+    /// Answers about certificates that are served.
+    pub fn staples(&self) -> Vec<(Arc<ListenerInfo>, Arc<Staple>)> {
+        let states = self.0.iter().map(|handle| handle.state());
+        let mut all = Vec::new();
+        for state in states {
+            let staples = state.tls.iter().flat_map(|tls| &tls.staples);
+            all.extend(staples.map(|staple| (Arc::clone(&state.info), Arc::clone(staple))));
+        }
+        all
     }
 
     /// The certificates that are served.

@@ -46,4 +46,4 @@ pub use events::{
 pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;
-pub use tls::{CertificateInfo, HandshakeSlots, TlsError};
+pub use tls::{CertificateInfo, HandshakeSlots, Staple, TlsError, tend as tend_staple};

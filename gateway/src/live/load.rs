@@ -276,6 +276,8 @@ impl Live {
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         self.edge.overload.apply(&loaded.config);
         listeners.commit();
+        // Who tends what listeners serve hears of it only now.
+        self.published.send_replace(());
         self.observers.commit(&loaded.config, access_log);
     }
 

@@ -45,6 +45,32 @@ impl Collect for Samples {
         switches(&snapshot, out);
         upstreams(&snapshot, out);
         load(&live, &snapshot, out);
+        staples(&live, out);
+    }
+}
+
+/// OCSP answers that are stapled.
+fn staples(live: &Live, out: &mut Exposition) {
+    for (listener, staple) in live.listeners.staples() {
+        let file = staple.certificate().file.display().to_string();
+        let labels = [("certificate", &*file), ("listener", &*listener.name)];
+        let help = "Until when the stapled OCSP answer is good; 0 = there is none.";
+        let until = u64::try_from(staple.until().unwrap_or(0)).unwrap_or(0);
+        out.gauge_u64("portcullis_ocsp_valid_until_timestamp_seconds", help, &labels, until);
+        let (good, failed) = staple.counts();
+        for (result, count) in [("ok", good), ("failed", failed)] {
+            let labels = [
+                ("certificate", &*file),
+                ("listener", &*listener.name),
+                ("result", result),
+            ];
+            out.counter(
+                "portcullis_ocsp_fetches_total",
+                "Questions to OCSP responders.",
+                &labels,
+                count,
+            );
+        }
     }
 }
 

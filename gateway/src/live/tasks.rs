@@ -9,9 +9,11 @@ use portcullis_config::listener::ListenerTls;
 use portcullis_config::units::Duration as Interval;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::Live;
 use crate::admin;
+use crate::listener::{Staple, tend_staple};
 use crate::overload::{Meter, Pressure};
 use crate::upstream::{self, Upstreams};
 use crate::watch::Fingerprint;
@@ -38,7 +40,8 @@ impl Live {
             self.poll_source(),
             self.tend_upstreams(),
             self.watch_memory(),
-            self.free_snapshots()
+            self.free_snapshots(),
+            self.tend_staples()
         );
     }
 
@@ -188,6 +191,26 @@ impl Live {
             let unused = self.retired.unused();
             if !unused.is_empty() {
                 let _ = tokio::task::spawn_blocking(move || drop(unused)).await;
+            }
+        }
+    }
+
+    /// Keeps OCSP answers fresh, for the certificates that are served.
+    async fn tend_staples(self: &Arc<Self>) {
+        let mut published = self.published.subscribe();
+        let mut tended: Vec<(Arc<Staple>, JoinSet<()>)> = Vec::new();
+        loop {
+            let wanted = self.listeners.staples();
+            tended.retain(|(known, _)| wanted.iter().any(|(_, staple)| Arc::ptr_eq(staple, known)));
+            for (_, staple) in wanted {
+                if !tended.iter().any(|(known, _)| Arc::ptr_eq(known, &staple)) {
+                    let mut task = JoinSet::new();
+                    task.spawn(tend_staple(Arc::clone(&staple)));
+                    tended.push((staple, task));
+                }
+            }
+            if published.changed().await.is_err() {
+                return;
             }
         }
     }

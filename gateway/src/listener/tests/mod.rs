@@ -402,6 +402,7 @@ fn certificate(folder: &Path, file: &str, names: &[&str]) -> CertificateFiles {
     let files = CertificateFiles {
         certificate: path("crt"),
         key: path("key"),
+        ocsp: None,
     };
     std::fs::write(&files.certificate, issued.cert.pem()).unwrap();
     std::fs::write(&files.key, issued.signing_key.serialize_pem()).unwrap();

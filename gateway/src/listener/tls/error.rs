@@ -100,6 +100,14 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
+    /// Nothing can be stapled.
+    #[error("{file}: no OCSP answer can be stapled: {reason}", file = .file.display())]
+    Ocsp {
+        /// The certificate's file, or the answer's.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The file of authorities holds none.
     #[error("{file} holds no certificate of an authority; write those that sign certificates of clients to it as PEM", file = .file.display())]
     NoAuthority {

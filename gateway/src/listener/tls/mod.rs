@@ -5,6 +5,7 @@
 mod certificate;
 mod error;
 mod handshake;
+mod ocsp;
 mod parameters;
 mod resolver;
 mod sessions;
@@ -21,19 +22,22 @@ use rustls::ServerConfig;
 
 use super::connection::TlsFacts;
 use super::events::HandshakeFailure;
-use resolver::Resolver;
+use resolver::{Resolver, Served};
 use sessions::Sessions;
 use trust::Trust;
 
 pub use certificate::CertificateInfo;
 pub use error::TlsError;
 pub use handshake::HandshakeSlots;
+pub use ocsp::{Staple, tend};
 
 /// A listener's TLS, ready to serve.
 #[derive(Debug)]
 pub(super) struct LoadedTls {
     pub config: Arc<ServerConfig>,
     pub certificates: Vec<CertificateInfo>,
+    /// Answers about certificates, to be kept fresh.
+    pub staples: Vec<Arc<Staple>>,
     resolver: Arc<Resolver>,
     unknown_sni: UnknownSni,
     sessions: Sessions,
@@ -47,9 +51,22 @@ impl LoadedTls {
         let provider = Arc::new(parameters::provider(tls));
         let mut resolver = Resolver::default();
         let mut certificates = Vec::with_capacity(tls.certificates.len());
+        let known = before.map(|before| before.staples.as_slice()).unwrap_or_default();
+        let mut staples = Vec::new();
         for files in &tls.certificates {
             let (key, info) = certificate::load(files, &provider, now)?;
-            resolver.add(key, &info.names);
+            let staple = files.ocsp.as_ref();
+            let staple = staple.map(|ocsp| Staple::open(ocsp, &key, &info, &provider, known));
+            let staple = staple.transpose()?;
+            if staple.is_none() && key.cert.first().is_some_and(|leaf| ocsp::must_staple(leaf)) {
+                let certificate = info.file.display().to_string();
+                tracing::warn!(
+                    certificate,
+                    "clients insist on an OCSP answer with this certificate (RFC 7633); add `ocsp`"
+                );
+            }
+            staples.extend(staple.clone());
+            resolver.add(Served { key, staple }, &info.names);
             certificates.push(info);
         }
         if certificates.is_empty() {
@@ -83,6 +100,7 @@ impl LoadedTls {
         Ok(Self {
             config: Arc::new(config),
             certificates,
+            staples,
             resolver,
             unknown_sni: tls.unknown_sni,
             sessions,

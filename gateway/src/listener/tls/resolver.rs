@@ -6,30 +6,48 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::ocsp::Staple;
+
 /// A listener's certificates by name.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     /// In the order of the configuration.
-    all: Vec<Arc<CertifiedKey>>,
+    all: Vec<Served>,
     exact: ByName,
     /// By the name behind `*.`.
     wildcard: ByName,
 }
 
 /// Several for one name, so that one may be RSA and another ECDSA.
-type ByName = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
+type ByName = HashMap<Box<str>, Vec<Served>>;
+
+/// A certificate, and what comes with it.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) staple: Option<Arc<Staple>>,
+}
+
+impl Served {
+    fn now(&self) -> Arc<CertifiedKey> {
+        match &self.staple {
+            Some(staple) => staple.key(),
+            None => Arc::clone(&self.key),
+        }
+    }
+}
 
 impl Resolver {
     /// Adds a certificate for `names`, which are in lower case.
-    pub(super) fn add(&mut self, key: Arc<CertifiedKey>, names: &[Box<str>]) {
+    pub(super) fn add(&mut self, served: Served, names: &[Box<str>]) {
         for name in names {
             let (map, name) = match name.strip_prefix("*.") {
                 Some(parent) => (&mut self.wildcard, parent),
                 None => (&mut self.exact, &**name),
             };
-            map.entry(name.into()).or_default().push(Arc::clone(&key));
+            map.entry(name.into()).or_default().push(served.clone());
         }
-        self.all.push(key);
+        self.all.push(served);
     }
 
     /// Whether a certificate is for `name`.
@@ -37,7 +55,7 @@ impl Resolver {
         self.named(name).is_some()
     }
 
-    fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+    fn named(&self, name: &str) -> Option<&[Served]> {
         let lower;
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             lower = name.to_ascii_lowercase();
@@ -50,7 +68,7 @@ impl Resolver {
     }
 
     /// The certificates to choose from for `name`.
-    fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
+    fn candidates(&self, name: Option<&str>) -> &[Served] {
         name.and_then(|name| self.named(name)).unwrap_or(&self.all)
     }
 
@@ -59,9 +77,9 @@ impl Resolver {
         let candidates = self.candidates(name);
         candidates
             .iter()
-            .find(|key| usable(key))
+            .find(|served| usable(&served.key))
             .or_else(|| candidates.first())
-            .cloned()
+            .map(Served::now)
     }
 }
 
@@ -85,14 +103,21 @@ mod tests {
         ))
     }
 
+    fn served(key: &Arc<CertifiedKey>) -> Served {
+        Served {
+            key: Arc::clone(key),
+            staple: None,
+        }
+    }
+
     #[test]
     fn exact_then_wildcard_then_first() {
         let keys: Vec<_> = (0..4).map(|_| key()).collect();
         let mut resolver = Resolver::default();
-        resolver.add(keys[0].clone(), &["default.test".into()]);
-        resolver.add(keys[1].clone(), &["a.example.com".into(), "example.com".into()]);
-        resolver.add(keys[2].clone(), &["*.example.com".into()]);
-        resolver.add(keys[3].clone(), &["a.example.com".into()]);
+        resolver.add(served(&keys[0]), &["default.test".into()]);
+        resolver.add(served(&keys[1]), &["a.example.com".into(), "example.com".into()]);
+        resolver.add(served(&keys[2]), &["*.example.com".into()]);
+        resolver.add(served(&keys[3]), &["a.example.com".into()]);
         for (name, expected) in [
             (Some("default.test"), 0),
             (Some("a.example.com"), 1),

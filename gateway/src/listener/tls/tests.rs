@@ -17,6 +17,7 @@ fn write(folder: &Path, name: &str, names: &[&str], edit: impl FnOnce(&mut Certi
     let files = CertificateFiles {
         certificate: folder.join(name).with_extension("crt"),
         key: folder.join(name).with_extension("key"),
+        ocsp: None,
     };
     fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(&files.key, key.serialize_pem()).unwrap();
@@ -104,6 +105,7 @@ fn mistakes_name_the_file_and_the_remedy() {
         vec![CertificateFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
+            ocsp: None,
         }]
     };
     for (certificates, file, words) in [
