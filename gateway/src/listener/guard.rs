@@ -23,6 +23,7 @@ use super::connection::{Connection, Phase, Protocol};
 use super::events::{CloseReason, ConnectionEvents, Cut, EarlyReject};
 use super::frames::{Http2Watch, PREFACE};
 use super::pace::Slow;
+use super::scan::take;
 use super::sender::Sender;
 use super::timer::Timer;
 use super::transport::Transport;
@@ -39,7 +40,7 @@ const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nCo
 #[derive(Debug)]
 enum Watch {
     Http1(Http1Watch),
-    Http2(Http2Watch),
+    Http2(Box<Http2Watch>),
 }
 
 /// How the stream came to its end, if it did so by itself.
@@ -84,7 +85,7 @@ impl Guarded {
         let timing = Timing::from(connection.policy());
         let watch = match connection.protocol() {
             Protocol::Http1 => Watch::Http1(Http1Watch::new(timing, opened)),
-            Protocol::Http2 => Watch::Http2(Http2Watch::new(timing, opened)),
+            Protocol::Http2 => Watch::Http2(Box::new(Http2Watch::new(timing, connection.policy().h2, opened))),
         };
         let ssl = connection
             .tls()
@@ -180,14 +181,19 @@ impl Guarded {
         loop {
             let until = match &mut self.watch {
                 Watch::Http1(watch) => watch.wait(phase, read, now),
-                Watch::Http2(watch) => earliest(watch.wait(now), self.connection.bodies().wait(now)),
+                Watch::Http2(watch) => earliest(
+                    watch.wait(self.connection.streams().exchanges(), now),
+                    self.connection.bodies().wait(now),
+                ),
             };
             let Some(until) = until else { return Poll::Pending };
             ready!(self.read_timer.poll(until, cx));
             now = Instant::now();
             let verdict = match &mut self.watch {
                 Watch::Http1(watch) => watch.check(phase, read, now),
-                Watch::Http2(watch) => watch.check(now).and_then(|()| self.connection.bodies().check(now)),
+                Watch::Http2(watch) => watch
+                    .check(self.connection.streams().exchanges(), now)
+                    .and_then(|()| self.connection.bodies().check(now)),
             };
             if let Err(cut) = verdict {
                 if cut == Cut::HeaderTimeout && matches!(self.watch, Watch::Http1(_)) {
@@ -330,7 +336,11 @@ impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.replay.is_empty() {
-            return this.poll_receive(cx, buf);
+            let result = this.poll_receive(cx, buf);
+            if matches!(result, Poll::Ready(Err(_))) {
+                this.say_goodbye(cx);
+            }
+            return result;
         }
         let count = this.replay.len().min(buf.remaining());
         let rest = this.replay.split_off(count);
@@ -345,7 +355,7 @@ impl AsyncWrite for Guarded {
         let this = self.get_mut();
         this.notice_head(buf);
         let result = Pin::new(&mut this.transport).poll_write(cx, buf);
-        let bytes = this.count_sent(&result);
+        let bytes = this.count_sent(&result, [buf]);
         this.poll_sent(cx, result, bytes)
     }
 
@@ -359,7 +369,7 @@ impl AsyncWrite for Guarded {
             this.notice_head(first);
         }
         let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
-        let bytes = this.count_sent(&result);
+        let bytes = this.count_sent(&result, bufs.iter().map(|buf| &**buf));
         this.poll_sent(cx, result, bytes)
     }
 
@@ -381,10 +391,29 @@ impl AsyncWrite for Guarded {
 }
 
 impl Guarded {
-    fn count_sent(&self, result: &Poll<io::Result<usize>>) -> u64 {
-        let Poll::Ready(Ok(bytes)) = result else { return 0 };
-        self.connection.add_sent(*bytes);
-        *bytes as u64
+    fn count_sent<'a>(&mut self, result: &Poll<io::Result<usize>>, pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let Poll::Ready(Ok(bytes)) = *result else { return 0 };
+        self.connection.add_sent(bytes);
+        if let Watch::Http2(watch) = &mut self.watch {
+            let mut left = bytes;
+            for mut piece in pieces {
+                let sent = take(&mut piece, left);
+                left -= sent.len();
+                if let Err(cut) = watch.departed(sent) {
+                    self.connection.end(cut);
+                }
+            }
+            self.connection.streams().sent(watch.take_data_sent());
+        }
+        bytes as u64
+    }
+
+    /// Tells the client of HTTP/2 why it is cut off, if it takes that at once.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        let Watch::Http2(watch) = &mut self.watch else { return };
+        if let Some(frame) = self.connection.was_cut().and_then(|cut| watch.goodbye(cut)) {
+            self.say(cx, &frame);
+        }
     }
 }
 
@@ -408,9 +437,10 @@ impl Peek for Guarded {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if buf == PREFACE {
-            let mut watch = Http2Watch::new(Timing::from(self.connection.policy()), self.opened);
+            let policy = self.connection.policy();
+            let mut watch = Http2Watch::new(Timing::from(policy), policy.h2, self.opened);
             watch.arrived(PREFACE, Instant::now()).map_err(|cut| self.cut(cut))?;
-            self.watch = Watch::Http2(watch);
+            self.watch = Watch::Http2(Box::new(watch));
             self.connection.set_http2();
         }
         Ok(true)

@@ -8,6 +8,7 @@
 mod admission;
 mod arrivals;
 mod bodies;
+mod budget;
 mod build;
 mod connection;
 mod edge;
@@ -19,14 +20,17 @@ mod pace;
 mod policy;
 pub mod proxy_protocol;
 mod roster;
+mod scan;
 mod sender;
 mod serve;
 mod shed;
 mod sources;
+mod streams;
 mod timer;
 mod tls;
 mod transport;
 mod watch;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -41,4 +45,5 @@ pub use events::{Attempt, CloseReason, ConnectionEvents, Cut, EarlyReject, Hands
 pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;
+pub use streams::Delivery;
 pub use tls::{CertificateInfo, HandshakeSlots, TlsError};
