@@ -120,8 +120,11 @@ impl Windows {
         if unsent && self.is_blocked() {
             return Some(self.pace.wait(now));
         }
-        if self.pace.is_waiting() {
+        if !unsent {
             self.pace = self.timing.pace();
+        } else if self.pace.is_waiting() {
+            // A window that opens by a little ends the pause, and what was waited counts. Judged when it is shut again.
+            let _ = self.pace.moved(0, now);
         }
         // What comes to be blocked is seen then, if nothing happens before.
         (!self.streams.is_empty()).then(|| now + self.timing.window)
@@ -173,7 +176,8 @@ mod tests {
         for second in 0..60 {
             windows.wait(true, at(second));
             windows.update(1, 1);
-            if windows.sent(1, 1, || at(second + 1)).is_err() {
+            windows.wait(true, at(second + 1));
+            if windows.sent(1, 1, || at(second + 1)).is_err() || windows.check(true, at(second + 1)).is_err() {
                 cut = Some(second + 1);
                 break;
             }
