@@ -99,7 +99,7 @@ pub struct Limits {
     pub min_rate: u32,
     /// How long an idle connection is kept.
     pub keepalive_timeout: Duration,
-    /// Requests served on one HTTP/1.1 connection before it is closed. An HTTP/2 connection lasts as long as it is used.
+    /// Requests served on one connection. Then HTTP/1.1 is closed, and HTTP/2 told to finish what it began and to come again.
     pub keepalive_requests: u32,
     /// Connections at once, over all listeners.
     pub connections: u32,
@@ -109,6 +109,49 @@ pub struct Limits {
     pub connections_per_prefix: Option<u32>,
     /// How fast one address (an IPv6 /64 counts as one) may open connections.
     pub new_connections_per_ip: NewConnections,
+    /// What one HTTP/2 connection may do.
+    pub h2: Http2,
+}
+
+/// What one HTTP/2 connection may do.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Streams at once. More are refused, one by one.
+    pub streams: u32,
+    /// How fast streams may come to nothing: given up by the client, or reset for its errors.
+    pub resets: Resets,
+    /// Bytes of answers that are kept while the client does not take them, besides as many as it took in the last seconds. Beyond, answers that have not begun wait.
+    pub response_buffer_bytes: ByteSize,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            streams: 128,
+            resets: Resets::default(),
+            response_buffer_bytes: ByteSize::kib(512),
+        }
+    }
+}
+
+/// How fast streams of HTTP/2 may come to nothing: a token bucket. A stream that is answered earns one back.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resets {
+    /// Resets in a span of time.
+    pub rate: Rate,
+    /// How many may come at once.
+    pub burst: u32,
+}
+
+impl Default for Resets {
+    fn default() -> Self {
+        Self {
+            rate: Rate { per_second: 10.0 },
+            burst: 100,
+        }
+    }
 }
 
 /// How fast connections may be opened: a token bucket. Loopback addresses are not counted.
@@ -155,6 +198,7 @@ impl Default for Limits {
             connections_per_ip: 1_000,
             connections_per_prefix: None,
             new_connections_per_ip: NewConnections::default(),
+            h2: Http2::default(),
         }
     }
 }

@@ -24,7 +24,7 @@ use portcullis_filters::request::Head;
 use portcullis_filters::verdict::Denial;
 
 use crate::intake::Target;
-use crate::listener::{BodyWatch, Connection};
+use crate::listener::{BodyWatch, Connection, Delivery};
 use crate::live::{Live, now_at};
 use crate::request_id::RequestId;
 use crate::route::RouteId;
@@ -75,6 +75,8 @@ pub struct Exchange {
     bodiless: bool,
     /// Times the body of an HTTP/2 request.
     body_watch: Option<BodyWatch>,
+    /// The body of the answer over HTTP/2.
+    delivery: Option<Delivery>,
     /// Its span, where traces are configured.
     pub span: Option<RequestSpan>,
 }
@@ -104,6 +106,7 @@ impl Exchange {
             response_bytes: 0,
             bodiless: false,
             body_watch: None,
+            delivery: None,
             span: None,
         }
     }

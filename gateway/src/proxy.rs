@@ -113,12 +113,12 @@ impl ProxyHttp for Portcullis {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         chunk: &mut Option<Bytes>,
         last: bool,
         exchange: &mut Box<Exchange>,
     ) -> Result<Option<Duration>> {
-        exchange.response_body(chunk, last).map(|()| None)
+        exchange.response_body(session, chunk, last).map(|()| None)
     }
 
     fn error_while_proxy(

@@ -18,6 +18,7 @@ pub mod nginx;
 pub mod origin;
 pub mod ports;
 pub mod proxies;
+pub mod siege;
 pub mod skip;
 pub mod strict;
 pub mod suite;

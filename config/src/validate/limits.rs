@@ -52,6 +52,16 @@ fn limits(check: &mut Check<'_>, node: NodeId) {
     check.within(node, "connections_per_prefix", per_prefix, 1..=10_000_000);
     let new = check.at(node, "new_connections_per_ip");
     check.within(new, "burst", limits.new_connections_per_ip.burst, 1..=1_000_000);
+    let h2 = check.at(node, "h2");
+    check.within(h2, "streams", limits.h2.streams, 1..=1000);
+    check.within(check.at(h2, "resets"), "burst", limits.h2.resets.burst, 1..=1_000_000);
+    let buffer = limits.h2.response_buffer_bytes;
+    check.within(
+        h2,
+        "response_buffer_bytes",
+        buffer,
+        ByteSize::kib(64)..=ByteSize::mib(1024),
+    );
     let counts = [
         ("connections", limits.connections),
         ("connections_per_prefix", per_prefix),

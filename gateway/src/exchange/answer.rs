@@ -8,6 +8,8 @@ use pingora_proxy::{FailToProxy, Session};
 use portcullis_filters::response::Response;
 use portcullis_filters::verdict::{Denial, Reason, Stop};
 
+use crate::listener::Connection;
+
 use super::{Exchange, chain_of, head};
 use crate::forward;
 use crate::respond::Answer;
@@ -66,7 +68,7 @@ impl Exchange {
     }
 
     /// A piece of the answer's body, on its way down.
-    pub fn response_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+    pub fn response_body(&mut self, session: &mut Session, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
         if self.bodiless && chunk.as_ref().is_some_and(|chunk| !chunk.is_empty()) {
             return Err(self.fail(StatusCode::BAD_GATEWAY, Fault::BodyForbidden.reason()));
         }
@@ -75,7 +77,16 @@ impl Exchange {
         {
             return Err(self.stopped(stop));
         }
-        self.response_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let bytes = chunk.as_ref().map_or(0, Bytes::len);
+        self.response_bytes += bytes as u64;
+        if session.is_http2() && bytes > 0 {
+            if self.delivery.is_none() {
+                self.delivery = self.connection.as_ref().and_then(Connection::deliver);
+            }
+            if let Some(delivery) = &mut self.delivery {
+                delivery.hand(session, bytes);
+            }
+        }
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crate::strict::{Case, Compat, Rules};
 use super::bodies::{Bodies, BodyWatch};
 use super::events::Cut;
 use super::policy::EdgePolicy;
+use super::streams::{Delivery, Streams};
 use super::watch::Timing;
 
 /// Names a listener in logs and metrics.
@@ -116,6 +117,7 @@ pub struct Connection {
     cut: AtomicU8,
     reader: AtomicWaker,
     bodies: Bodies,
+    streams: Streams,
 }
 
 const NONE: u8 = u8::MAX;
@@ -123,8 +125,10 @@ const NONE: u8 = u8::MAX;
 impl Connection {
     pub(super) fn new(opening: Opening) -> Self {
         let http2 = opening.tls.as_ref().is_some_and(|tls| tls.alpn == Some("h2"));
+        let streams = Streams::new(opening.accepted_at);
         Self {
             opening,
+            streams,
             http2: AtomicU8::new(u8::from(http2)),
             phase: AtomicU8::new(0),
             epoch: AtomicU32::new(0),
@@ -190,6 +194,12 @@ impl Connection {
         // The guarded stream may be waiting for longer than this body may take.
         self.reader.wake();
         Some(BodyWatch::new(Arc::clone(self), id))
+    }
+
+    /// To be called when the body of an answer begins, and kept until the exchange is over; [`Delivery::hand`] wants to be told
+    /// of each piece. `None` on HTTP/1, where a client that does not read is noticed anyway.
+    pub fn deliver(self: &Arc<Self>) -> Option<Delivery> {
+        (self.protocol() == Protocol::Http2).then(|| Delivery::new(Arc::clone(self)))
     }
 
     /// Unique in this process.
@@ -297,6 +307,10 @@ impl Connection {
 
     pub(super) fn bodies(&self) -> &Bodies {
         &self.bodies
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -312,6 +312,12 @@ impl CloseReason {
         "send_min_rate",
         "requested",
         "memory_low",
+        "http2_resets",
+        "http2_frames",
+        "http2_header_block",
+        "http2_excess",
+        "http2_protocol",
+        "keepalive_requests",
     ];
 
     /// The stable name, for logs and metric labels.
@@ -344,10 +350,22 @@ pub enum Cut {
     Requested,
     /// It was idle, and memory is low.
     MemoryLow,
+    /// HTTP/2: more streams given up, or broken so that we give them up, than `limits.h2.resets` allows.
+    Http2Resets,
+    /// HTTP/2: too many frames that ask for nothing and carry nothing.
+    Http2Frames,
+    /// HTTP/2: a header block larger than any header may be.
+    Http2HeaderBlock,
+    /// HTTP/2: one of the library's own bounds was passed, such as that on CONTINUATION frames.
+    Http2Excess,
+    /// HTTP/2: what the client sent breaks the protocol in a way that only ends with the connection.
+    Http2Protocol,
+    /// HTTP/2: the client goes on asking although it was told, after `limits.keepalive_requests`, to come again.
+    KeepaliveRequests,
 }
 
 impl Cut {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::KeepaliveTimeout,
         Self::HeaderTimeout,
         Self::BodyIdle,
@@ -356,6 +374,12 @@ impl Cut {
         Self::SendRate,
         Self::Requested,
         Self::MemoryLow,
+        Self::Http2Resets,
+        Self::Http2Frames,
+        Self::Http2HeaderBlock,
+        Self::Http2Excess,
+        Self::Http2Protocol,
+        Self::KeepaliveRequests,
     ];
 
     /// The stable name, for logs and metric labels.
@@ -369,6 +393,12 @@ impl Cut {
             Self::SendRate => "send_min_rate",
             Self::Requested => "requested",
             Self::MemoryLow => "memory_low",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Frames => "http2_frames",
+            Self::Http2HeaderBlock => "http2_header_block",
+            Self::Http2Excess => "http2_excess",
+            Self::Http2Protocol => "http2_protocol",
+            Self::KeepaliveRequests => "keepalive_requests",
         }
     }
 }

@@ -40,7 +40,7 @@ const PIECE: usize = 4096;
 #[derive(Debug)]
 enum Watch {
     Http1(Http1Watch),
-    Http2(Http2Watch),
+    Http2(Box<Http2Watch>),
 }
 
 /// How the stream came to its end, if it did so by itself.
@@ -89,7 +89,7 @@ impl Guarded {
         let timing = Timing::from(connection.policy());
         let watch = match connection.protocol() {
             Protocol::Http1 => Watch::Http1(Http1Watch::new(timing, opened)),
-            Protocol::Http2 => Watch::Http2(Http2Watch::new(timing, opened)),
+            Protocol::Http2 => Watch::Http2(Box::new(Http2Watch::new(timing, connection.policy().h2, opened))),
         };
         let ssl = connection
             .tls()
@@ -323,14 +323,19 @@ impl Guarded {
         loop {
             let until = match &mut self.watch {
                 Watch::Http1(watch) => watch.wait(phase, read, now),
-                Watch::Http2(watch) => earliest(watch.wait(now), self.connection.bodies().wait(now)),
+                Watch::Http2(watch) => earliest(
+                    watch.wait(self.connection.streams().exchanges(), now),
+                    self.connection.bodies().wait(now),
+                ),
             };
             let Some(until) = until else { return Poll::Pending };
             ready!(self.read_timer.poll(until, cx));
             now = Instant::now();
             let verdict = match &mut self.watch {
                 Watch::Http1(watch) => watch.check(phase, read, now),
-                Watch::Http2(watch) => watch.check(now).and_then(|()| self.connection.bodies().check(now)),
+                Watch::Http2(watch) => watch
+                    .check(self.connection.streams().exchanges(), now)
+                    .and_then(|()| self.connection.bodies().check(now)),
             };
             if let Err(cut) = verdict {
                 if cut == Cut::HeaderTimeout && matches!(self.watch, Watch::Http1(_)) {
@@ -347,6 +352,14 @@ impl Guarded {
         if let Poll::Ready(Ok(bytes)) = Pin::new(&mut self.transport).poll_write(cx, answer) {
             self.connection.add_sent(bytes);
             let _ = Pin::new(&mut self.transport).poll_flush(cx);
+        }
+    }
+
+    /// Tells the client of HTTP/2 why it is cut off, if it takes that at once.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        let Watch::Http2(watch) = &mut self.watch else { return };
+        if let Some(frame) = self.connection.was_cut().and_then(|cut| watch.goodbye(cut)) {
+            self.say(cx, &frame);
         }
     }
 
@@ -417,6 +430,11 @@ impl Drop for Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_receive(cx, buf)
+        let this = self.get_mut();
+        let result = this.poll_receive(cx, buf);
+        if matches!(result, Poll::Ready(Err(_))) {
+            this.say_goodbye(cx);
+        }
+        result
     }
 }

@@ -8,6 +8,7 @@
 mod admission;
 mod arrivals;
 mod bodies;
+mod budget;
 mod build;
 mod connection;
 mod edge;
@@ -21,14 +22,17 @@ mod pace;
 mod policy;
 pub mod proxy_protocol;
 mod roster;
+mod scan;
 mod sender;
 mod serve;
 mod shed;
 mod sources;
+mod streams;
 mod timer;
 mod tls;
 mod transport;
 mod watch;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -46,4 +50,5 @@ pub use events::{
 pub use handle::{ListenerError, ListenerHandles, PreparedListeners, ServedCertificate};
 pub use policy::EdgePolicy;
 pub use proxy_protocol::ProxyError;
+pub use streams::Delivery;
 pub use tls::{CertificateInfo, HandshakeSlots, Staple, TlsError, tend as tend_staple};

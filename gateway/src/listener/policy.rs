@@ -6,10 +6,40 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use portcullis_config::gateway::Limits;
+use portcullis_config::gateway::{Http2, Limits};
 
 use super::arrivals::ArrivalRate;
 use super::tls::HandshakeSlots;
+
+/// What an HTTP/2 connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Policy {
+    /// Streams at once.
+    pub streams: u32,
+    /// Streams that may come to nothing in a thousand seconds.
+    pub resets_per_1000s: u64,
+    /// How many of them may come at once.
+    pub reset_burst: u32,
+    /// Bytes of answers that are kept while the client does not take them, before other answers wait.
+    pub response_buffer_bytes: u64,
+}
+
+impl From<&Http2> for Http2Policy {
+    fn from(config: &Http2) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is positive"
+        )]
+        let resets_per_1000s = (config.resets.rate.per_second * 1000.0) as u64;
+        Self {
+            streams: config.streams,
+            resets_per_1000s,
+            reset_burst: config.resets.burst,
+            response_buffer_bytes: config.response_buffer_bytes.get(),
+        }
+    }
+}
 
 /// Limits and trusted networks of every listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +56,7 @@ pub struct EdgePolicy {
     pub min_rate: u32,
     /// How long a connection may wait for its next request.
     pub keepalive_timeout: Duration,
-    /// Requests on one HTTP/1 connection.
+    /// Requests on one connection.
     pub keepalive_requests: u32,
     /// Connections at once, over all listeners.
     pub connections: u32,
@@ -40,6 +70,8 @@ pub struct EdgePolicy {
     pub request_header_bytes: u32,
     /// Most fields in a request header.
     pub request_headers: u32,
+    /// HTTP/2.
+    pub h2: Http2Policy,
     /// Networks whose PROXY headers are believed and whose connections do not count as one client's.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -61,6 +93,7 @@ impl EdgePolicy {
             arrivals: ArrivalRate::from(&limits.new_connections_per_ip),
             request_header_bytes: u32::try_from(limits.request_header_bytes.get()).unwrap_or(u32::MAX),
             request_headers: limits.request_headers,
+            h2: Http2Policy::from(&limits.h2),
             trusted_proxies: trusted_proxies.to_vec(),
         }
     }

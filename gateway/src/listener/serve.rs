@@ -16,6 +16,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use portcullis_config::site::Priority;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
 
 use crate::overload::{Overload, Shed};
 
@@ -25,13 +26,13 @@ use crate::strict::Case;
 
 use super::connection::{Connection, Protocol};
 use super::edge::EdgeShared;
-use super::events::{ConnectionEvents, EarlyReject, Rejected, RequestLine};
+use super::events::{ConnectionEvents, Cut, EarlyReject, Rejected, RequestLine};
 use super::guard::Guarded;
 use super::policy::EdgePolicy;
 use super::shed;
 
-/// Streams that a client may have open at once on one connection.
-const STREAMS: u32 = 128;
+/// Requests of HTTP/2 that may still come when the last one was announced: they can be on their way.
+const LATECOMERS: u64 = 1000;
 /// Streams that the client has reset and we have not yet looked at (CVE-2023-44487).
 const PENDING_RESETS: usize = 32;
 /// Streams that we have reset for the client's errors before the connection goes (CVE-2025-8671).
@@ -40,7 +41,7 @@ const LOCAL_RESETS: usize = 128;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of responses that are kept for one stream while the client does not take them.
-const SEND_BUFFER: usize = 128 << 10;
+pub(super) const SEND_BUFFER: usize = 32 << 10;
 
 /// As much of a header as is read at once. Most are shorter.
 const READ: usize = 4 << 10;
@@ -52,6 +53,8 @@ pub(super) struct HttpConnection<P> {
     events: Arc<dyn ConnectionEvents>,
     overload: Arc<Overload>,
     options: HttpServerOptions,
+    /// Tells Pingora to end a connection of HTTP/2 when its requests are done.
+    retire: Option<watch::Sender<bool>>,
 }
 
 impl<P> HttpConnection<P> {
@@ -62,13 +65,33 @@ impl<P> HttpConnection<P> {
         options.h2c = h2c;
         // Pingora counts the requests after the first.
         options.keepalive_request_limit = Some(policy.keepalive_requests.saturating_sub(1));
-        options.h2_idle_timeout = Some(policy.keepalive_timeout);
+        let may_be_http2 = h2c || connection.protocol() == Protocol::Http2;
         Self {
             proxy,
             connection,
             events: Arc::clone(&shared.events),
             overload: Arc::clone(&shared.overload),
             options,
+            retire: may_be_http2.then(|| watch::Sender::new(false)),
+        }
+    }
+
+    /// Lets the requests that are here finish, and has the client come again for others (RFC 9113, section 6.8).
+    fn retire(&self) {
+        if let Some(retire) = &self.retire {
+            retire.send_if_modified(|retired| !std::mem::replace(retired, true));
+        }
+    }
+
+    /// An HTTP/2 request is done: how many more may there be?
+    fn count(&self) {
+        let limit = u64::from(self.connection.policy().keepalive_requests);
+        let requests = self.connection.requests();
+        if requests >= limit {
+            self.retire();
+        }
+        if requests > limit.saturating_add(LATECOMERS) {
+            self.connection.end(Cut::KeepaliveRequests);
         }
     }
 }
@@ -80,11 +103,18 @@ where
 {
     /// Serves the connection to its end.
     pub(super) async fn serve(self: Arc<Self>, guarded: Box<Guarded>, shutdown: &ShutdownWatch) {
-        if self.options.h2c || self.connection.protocol() == Protocol::Http2 {
-            self.process_new(guarded, shutdown).await;
-        } else {
+        let Some(retire) = &self.retire else {
             self.serve_http1(guarded, shutdown).await;
+            return;
+        };
+        let (retired, mut shutdown) = (retire.subscribe(), shutdown.clone());
+        let mut serving = self.process_new(guarded, &retired);
+        tokio::select! {
+            biased;
+            _ = &mut serving => return,
+            _ = shutdown.changed() => self.retire(),
         }
+        serving.await;
     }
 
     /// What Pingora does for HTTP/1, except that what a request needs (half of a connection's memory and more) is only set up when
@@ -175,7 +205,7 @@ async fn first_bytes(guarded: &mut Guarded) -> Option<BytesMut> {
 fn h2_options(policy: &EdgePolicy) -> H2Options {
     let mut options = default_h2_options();
     options
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(policy.h2.streams)
         .max_header_list_size(policy.request_header_bytes)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_concurrent_reset_streams(PENDING_RESETS)
@@ -207,7 +237,15 @@ where
             // No timer of Pingora's: the guarded stream times the header, and knows the configured limits.
             session.set_keepalive(Some(0));
         }
-        let reused = self.proxy.process_new_http(session, shutdown).await;
+        let http2 = session.is_http2();
+        let exchange = self.proxy.process_new_http(session, shutdown);
+        if http2 {
+            let most = self.connection.policy().h2.response_buffer_bytes;
+            self.connection.streams().run(most, exchange).await;
+            self.count();
+            return None;
+        }
+        let reused = exchange.await;
         if reused.is_some() {
             self.connection.request_finished();
         }

@@ -16,6 +16,7 @@ pub(super) struct Timing {
     pub keepalive: Duration,
     pub window: Duration,
     pub min_rate: u32,
+    pub header_bytes: u64,
 }
 
 impl From<&EdgePolicy> for Timing {
@@ -25,6 +26,7 @@ impl From<&EdgePolicy> for Timing {
             keepalive: policy.keepalive_timeout,
             window: policy.body_idle_timeout,
             min_rate: policy.min_rate,
+            header_bytes: u64::from(policy.request_header_bytes),
         }
     }
 }
@@ -159,6 +161,7 @@ mod tests {
         keepalive: Duration::from_secs(90),
         window: Duration::from_secs(20),
         min_rate: 256,
+        header_bytes: 1000,
     };
 
     fn watch() -> (Http1Watch, impl Fn(u64) -> Instant) {

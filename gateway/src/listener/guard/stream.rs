@@ -39,9 +39,10 @@ impl Peek for Guarded {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if buf == PREFACE {
-            let mut watch = Http2Watch::new(Timing::from(self.connection.policy()), self.opened);
+            let policy = self.connection.policy();
+            let mut watch = Http2Watch::new(Timing::from(policy), policy.h2, self.opened);
             watch.arrived(PREFACE, Instant::now()).map_err(|cut| self.cut(cut))?;
-            self.watch = Watch::Http2(watch);
+            self.watch = Watch::Http2(Box::new(watch));
             self.connection.set_http2();
         }
         Ok(true)

@@ -13,6 +13,7 @@ use super::super::connection::Phase;
 use super::super::events::Cut;
 use super::super::farewell::Farewell;
 use super::super::pace::Slow;
+use super::super::scan::take;
 use super::{Ending, Guarded, Watch};
 
 impl Guarded {
@@ -80,10 +81,21 @@ impl Guarded {
         }
     }
 
-    fn count_sent(&self, result: &Poll<io::Result<usize>>) -> u64 {
-        let Poll::Ready(Ok(bytes)) = result else { return 0 };
-        self.connection.add_sent(*bytes);
-        *bytes as u64
+    fn count_sent<'a>(&mut self, result: &Poll<io::Result<usize>>, pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let Poll::Ready(Ok(bytes)) = *result else { return 0 };
+        self.connection.add_sent(bytes);
+        if let Watch::Http2(watch) = &mut self.watch {
+            let mut left = bytes;
+            for mut piece in pieces {
+                let sent = take(&mut piece, left);
+                left -= sent.len();
+                if let Err(cut) = watch.departed(sent) {
+                    self.connection.end(cut);
+                }
+            }
+            self.connection.streams().sent(watch.take_data_sent());
+        }
+        bytes as u64
     }
 }
 
@@ -94,7 +106,7 @@ impl AsyncWrite for Guarded {
             return Poll::Ready(Ok(buf.len()));
         }
         let result = Pin::new(&mut this.transport).poll_write(cx, buf);
-        let bytes = this.count_sent(&result);
+        let bytes = this.count_sent(&result, [buf]);
         this.poll_sent(cx, result, bytes)
     }
 
@@ -110,7 +122,7 @@ impl AsyncWrite for Guarded {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
         let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
-        let bytes = this.count_sent(&result);
+        let bytes = this.count_sent(&result, bufs.iter().map(|buf| &**buf));
         this.poll_sent(cx, result, bytes)
     }
 

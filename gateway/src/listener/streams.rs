@@ -1,0 +1,315 @@
+//! The exchanges that one HTTP/2 connection has going, and how much of their answers is kept here because the client does not
+//! take it.
+//!
+//! Pingora reads ahead of a client that does not read: up to a megabyte a stream, before it waits. So exchanges whose answer
+//! has not begun stand still while a connection has too much of others in it, measured by what the client takes. They go on
+//! when that is taken, and end with the connection if it never is.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use pingora_proxy::Session;
+use tokio::task;
+
+use super::connection::Connection;
+use super::frames::Exchanges;
+use super::serve::SEND_BUFFER;
+
+/// Exchanges that may begin at once. Those beyond wait a moment, in which it may show that nothing is taken.
+const AT_ONCE: u32 = 32;
+const MOMENT: Duration = Duration::from_millis(20);
+/// Over which it is counted what a client takes.
+const SPAN_NS: u64 = 2_000_000_000;
+/// What part of that may wait. Not more: the systems on both sides take some megabytes for a client that never reads.
+const SHARE: u64 = 8;
+
+/// The exchanges of one HTTP/2 connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    opened: Instant,
+    running: AtomicU32,
+    /// When the last one ended, in nanoseconds after `opened`.
+    idle_since: AtomicU64,
+    /// Bytes of answers that the HTTP/2 library had not taken when each exchange was asked last: more than there are.
+    unsent: AtomicU64,
+    /// Bytes of answers that came from upstream, without those that never will be sent, and bytes that were sent.
+    handed: AtomicU64,
+    sent: AtomicU64,
+    /// What was sent since the time in `span_began` (nanoseconds after `opened`), and in the span before.
+    in_span: AtomicU64,
+    before_span: AtomicU64,
+    span_began: AtomicU64,
+    /// How many exchanges stand still.
+    waiting: AtomicU32,
+    crowd: Mutex<Crowd>,
+}
+
+/// Only looked at while a connection has too much in it, and when an answer begins and ends.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// The tasks of exchanges whose answers have begun: only they can make room.
+    answering: Vec<task::Id>,
+    /// Those that stand still.
+    waiting: Vec<Waker>,
+}
+
+impl Streams {
+    pub(super) fn new(opened: Instant) -> Self {
+        Self {
+            opened,
+            running: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+            handed: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            in_span: AtomicU64::new(0),
+            before_span: AtomicU64::new(0),
+            span_began: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
+            crowd: Mutex::default(),
+        }
+    }
+
+    /// What the watch over the connection wants to know.
+    pub(super) fn exchanges(&self) -> Exchanges {
+        let idle = self.running.load(Relaxed) == 0;
+        Exchanges {
+            idle_since: idle.then(|| self.opened + Duration::from_nanos(self.idle_since.load(Relaxed))),
+            unsent: self.backlog() > 0,
+        }
+    }
+
+    /// Bytes of answers that are kept here. What an exchange had at its last piece may long be sent, and what was lost with a stream
+    /// never is: neither alone is right, and the lesser is at most a little too much.
+    fn backlog(&self) -> u64 {
+        let underway = self.handed.load(Relaxed).saturating_sub(self.sent.load(Relaxed));
+        let buffered = u64::from(self.running.load(Relaxed)) * SEND_BUFFER as u64;
+        underway.min(self.unsent.load(Relaxed).saturating_add(buffered))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that the client took lately: who takes much may have much waiting.
+    fn lately(&self) -> u64 {
+        match self.now().saturating_sub(self.span_began.load(Relaxed)) / SPAN_NS {
+            0 => self
+                .in_span
+                .load(Relaxed)
+                .saturating_add(self.before_span.load(Relaxed)),
+            1 => self.in_span.load(Relaxed),
+            _ => 0,
+        }
+    }
+
+    /// Counts towards [`Self::lately`]. Only the connection's own task does.
+    fn count_sent(&self, bytes: u64) {
+        let now = self.now();
+        let spans = now.saturating_sub(self.span_began.load(Relaxed)) / SPAN_NS;
+        if spans > 0 {
+            let before = self.in_span.swap(0, Relaxed);
+            self.before_span.store(if spans == 1 { before } else { 0 }, Relaxed);
+            self.span_began.store(now, Relaxed);
+        }
+        self.in_span.fetch_add(bytes, Relaxed);
+    }
+
+    /// So many bytes of answers went to the client.
+    pub(super) fn sent(&self, bytes: u64) {
+        if bytes > 0 {
+            self.sent.fetch_add(bytes, Relaxed);
+            self.count_sent(bytes);
+            if self.waiting.load(Relaxed) > 0 {
+                self.go_on();
+            }
+        }
+    }
+
+    /// Runs an exchange, as long as no more than `most` bytes of answers are kept or its own answer has begun.
+    pub(super) async fn run<T>(&self, most: u64, exchange: impl Future<Output = T>) -> T {
+        let running = Running::new(self);
+        if running.before >= AT_ONCE {
+            tokio::time::sleep(MOMENT).await;
+        }
+        let mut exchange = pin!(exchange);
+        poll_fn(|cx| {
+            if self.backlog() > most && self.stands_still(most, cx) {
+                return Poll::Pending;
+            }
+            exchange.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn stands_still(&self, most: u64, cx: &Context<'_>) -> bool {
+        let mut crowd = self.lock();
+        // Looked at again under the lock, under which it is waited for too.
+        let most = most.saturating_add(self.lately() / SHARE);
+        if self.backlog() <= most || task::try_id().is_some_and(|id| crowd.answering.contains(&id)) {
+            return false;
+        }
+        if !crowd.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            crowd.waiting.push(cx.waker().clone());
+            self.waiting.fetch_add(1, Relaxed);
+        }
+        true
+    }
+
+    /// What is kept of one answer has changed.
+    fn change(&self, before: u64, now: u64) {
+        if now > before {
+            self.unsent.fetch_add(now - before, Relaxed);
+            return;
+        }
+        self.unsent.fetch_sub(before - now, Relaxed);
+        if self.waiting.load(Relaxed) > 0 {
+            self.go_on();
+        }
+    }
+
+    /// Lets the exchanges that stand still look again.
+    fn go_on(&self) {
+        let mut crowd = self.lock();
+        let waiting = std::mem::take(&mut crowd.waiting);
+        self.waiting.store(0, Relaxed);
+        drop(crowd);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Crowd> {
+        // Nothing can panic while the lock is held.
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An exchange that runs.
+struct Running<'a> {
+    streams: &'a Streams,
+    /// How many ran before.
+    before: u32,
+}
+
+impl<'a> Running<'a> {
+    fn new(streams: &'a Streams) -> Self {
+        let before = streams.running.fetch_add(1, Relaxed);
+        if before == 0 {
+            // Nothing is underway. What was lost with a stream, if anything, is forgotten.
+            streams.sent.store(streams.handed.load(Relaxed), Relaxed);
+        }
+        Self { streams, before }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.streams.idle_since.fetch_max(self.streams.now(), Relaxed);
+        self.streams.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The body of an answer over HTTP/2 on its way to the client. Dropping it says that the exchange is over.
+#[derive(Debug)]
+pub struct Delivery {
+    connection: Arc<Connection>,
+    task: Option<task::Id>,
+    handed: u64,
+    unsent: u64,
+}
+
+impl Delivery {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        let task = task::try_id();
+        connection.streams().lock().answering.extend(task);
+        Self {
+            connection,
+            task,
+            handed: 0,
+            unsent: 0,
+        }
+    }
+
+    /// A piece of so many bytes is about to be given to `session`. It must be taken at `limits.min_rate` at least.
+    pub fn hand(&mut self, session: &mut Session, bytes: usize) {
+        let downstream = session.as_downstream_mut();
+        self.handed += bytes as u64;
+        self.connection.streams().handed.fetch_add(bytes as u64, Relaxed);
+        let unsent = self.handed.saturating_sub(downstream.body_bytes_sent() as u64);
+        self.connection.streams().change(self.unsent, unsent);
+        self.unsent = unsent;
+        let policy = self.connection.policy();
+        let transfer = (bytes as u64).checked_div(u64::from(policy.min_rate)).unwrap_or(0);
+        downstream.set_write_timeout(Some(policy.body_idle_timeout + Duration::from_secs(transfer)));
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let streams = self.connection.streams();
+        streams.lock().answering.retain(|id| Some(*id) != self.task);
+        streams.handed.fetch_sub(self.unsent, Relaxed);
+        streams.change(self.unsent, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// What `run` has done with an exchange that is ready at once.
+    async fn runs(streams: &Streams, most: u64) -> bool {
+        let ran = AtomicBool::new(false);
+        let exchange = async { ran.store(true, Relaxed) };
+        let _ = tokio::time::timeout(Duration::from_millis(200), streams.run(most, exchange)).await;
+        ran.load(Relaxed)
+    }
+
+    #[tokio::test]
+    async fn an_exchange_stands_still_while_too_much_waits() {
+        let streams = Streams::new(Instant::now());
+        let first = Running::new(&streams);
+        assert!(runs(&streams, 1000).await);
+        streams.handed.store(2000, Relaxed);
+        streams.change(0, 2000);
+        assert!(!runs(&streams, 1000).await);
+        assert!(streams.exchanges().unsent);
+        assert!(runs(&streams, 2000).await, "not too much");
+        streams.lock().answering.extend(task::try_id());
+        drop(first);
+        assert!(streams.exchanges().idle_since.is_some());
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_when_that_is_taken() {
+        let streams = Streams::new(Instant::now());
+        let _first = Running::new(&streams);
+        streams.handed.store(5000, Relaxed);
+        streams.change(0, 5000);
+        let (ran, ()) = tokio::join!(runs(&streams, 1000), async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            streams.sent(5000);
+        });
+        assert!(ran);
+        assert!(
+            !streams.exchanges().unsent,
+            "what the exchange was asked for last is long sent"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_takes_much_may_have_much_waiting() {
+        let streams = Streams::new(Instant::now());
+        let _first = Running::new(&streams);
+        streams.sent(80_000);
+        streams.handed.store(90_000, Relaxed);
+        streams.change(0, 10_000);
+        assert_eq!(streams.lately(), 80_000);
+        assert!(runs(&streams, 1000).await);
+    }
+}
