@@ -77,7 +77,7 @@ pub fn accept(loader: &Loader, bytes: &[u8]) -> Accepted {
 }
 
 fn written(version: u64, policies: usize) -> String {
-    let mut text = format!("{{\"bundle_version\":{version},\"policies\":[");
+    let mut text = format!("{{\"bundle_version\":{version},\"expires_at\":\"2099-01-01T00:00:00Z\",\"policies\":[");
     for number in 0..policies {
         if number > 0 {
             text.push(',');
@@ -85,7 +85,7 @@ fn written(version: u64, policies: usize) -> String {
         let selector = match number {
             0 => "{\"pathPrefix\":\"/small\"}".to_owned(),
             _ => format!(
-                "{{\"hosts\":[\"t{}.example.com\"],\"pathPrefix\":\"/v1/tenants/{number}\",\"methods\":[\"GET\",\"POST\"]}}",
+                "{{\"hosts\":[\"t{}.example.com\"],\"pathPrefix\":\"/v1/tenants/{number}\",\"methods\":[\"GET\",\"HEAD\",\"POST\"]}}",
                 number % HOSTS
             ),
         };

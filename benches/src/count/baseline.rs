@@ -55,7 +55,7 @@ impl Baseline {
                 let _ = writeln!(table, "| {name} | none | {now} | | new: record it |");
                 continue;
             };
-            let change = (*now as f64 / *before as f64 - 1.0) * 100.0;
+            let change = (*now as f64 - *before as f64) * 100.0 / *before as f64;
             let verdict = if change > TOLERANCE {
                 good = false;
                 "ROSE"
