@@ -168,7 +168,8 @@ impl Good {
             let mut longest = Duration::ZERO;
             while !done.load(Ordering::SeqCst) {
                 let start = Instant::now();
-                assert_eq!(h1::get(address, "a", "/", &[]).status, 200, "a good client's request");
+                let answer = h1::get(address, "a", "/", &[]);
+                assert_eq!(answer.status, 200, "a good client's request: {answer:?}");
                 longest = longest.max(start.elapsed());
                 count.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(30));

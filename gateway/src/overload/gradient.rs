@@ -19,7 +19,7 @@ const SMOOTHING: f64 = 0.5;
 /// A limit that nobody reaches goes back to [`START`] by this factor each window.
 const RELAX: f64 = 1.1;
 /// Where a limit begins, and where it goes back to in calm times.
-const START: f64 = 1024.0;
+const START: f64 = 4096.0;
 /// The lowest means are remembered for [`BUCKETS`] times this long.
 const BUCKET_NS: u64 = 5_000_000_000;
 const BUCKETS: usize = 6;
