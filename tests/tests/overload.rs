@@ -106,7 +106,7 @@ fn bounds_of_concurrency() {
 #[test]
 fn minimum_of_concurrency() {
     let origin = Origin::start("ok");
-    for (bounds, limit) in [("", 1024.0), (", concurrency: { minimum: 2000 }", 2000.0)] {
+    for (bounds, limit) in [("", 4096.0), (", concurrency: { minimum: 5000 }", 5000.0)] {
         let gateway = gateway(&origin, bounds, "");
         let seen = gateway.metric("portcullis_upstream_limit{upstream=\"app\"}");
         assert!((seen - limit).abs() < f64::EPSILON, "{bounds:?}: {seen}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_e2e::gateway::{Builder, wait};
 use portcullis_e2e::ports;
-use portcullis_e2e::siege::{LONG, Attacker, Siege, frame, get, post};
+use portcullis_e2e::siege::{Attacker, LONG, Siege, frame, get, post};
 use portcullis_e2e::tls::Authority;
 
 const LIMITS: &str = "handshake_timeout: 1s, header_timeout: 1s, body_idle_timeout: 2s, keepalive_timeout: 1s";

@@ -16,6 +16,7 @@ pub(super) struct Timing {
     pub keepalive: Duration,
     pub window: Duration,
     pub min_rate: u32,
+    /// Of HTTP/2's header blocks: twice what a header may be, so that one that is a little too large is refused as any other.
     pub header_bytes: u64,
 }
 
@@ -26,7 +27,7 @@ impl From<&EdgePolicy> for Timing {
             keepalive: policy.keepalive_timeout,
             window: policy.body_idle_timeout,
             min_rate: policy.min_rate,
-            header_bytes: u64::from(policy.request_header_bytes),
+            header_bytes: u64::from(policy.request_header_bytes) * 2,
         }
     }
 }

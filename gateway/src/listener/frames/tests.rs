@@ -1,4 +1,4 @@
-//! Frames that must be let through and frames that end a connection, in bytes.
+//! What is watched of frames, piece by piece and by the clock.
 
 use std::time::Duration;
 
