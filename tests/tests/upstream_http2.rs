@@ -1,5 +1,7 @@
 //! HTTP/2 to servers: what may be sent again, what cannot be asked for, and answers that are none.
 
+#![allow(clippy::expect_used)] // helpers of tests fail by panicking, as tests do
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -365,5 +365,5 @@ fn a_malformed_answer_is_counted_and_ejects_nobody() {
         "portcullis_upstream_server_failures_total{{kind=\"malformed\",server=\"{}\",upstream=\"app\"}}",
         evil.address
     );
-    assert_eq!(gateway.metric(&series), 5.0);
+    assert!((gateway.metric(&series) - 5.0).abs() < f64::EPSILON);
 }

@@ -1,5 +1,7 @@
 //! TLS to servers: who is trusted under which name, which versions, and that connections of one trust never serve another.
 
+#![allow(clippy::expect_used)] // helpers of tests fail by panicking, as tests do
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

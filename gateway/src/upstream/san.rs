@@ -76,13 +76,13 @@ impl ServerCertVerifier for AnyOf {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self
+        let verified = self
             .chain
-            .verify_server_cert(certificate, intermediates, name, ocsp, now)
-        {
-            Ok(_) => {}
+            .verify_server_cert(certificate, intermediates, name, ocsp, now);
+        match verified {
             // The name is looked at last: everything else was right.
-            Err(Error::InvalidCertificate(
+            Ok(_)
+            | Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => {}
             Err(error) => return Err(error),
