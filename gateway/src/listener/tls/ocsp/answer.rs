@@ -220,15 +220,15 @@ impl Subject {
         });
         fitting.any(|algorithm| {
             let key = &key.subject_public_key.data;
-            algorithm.verify_signature(key, parts.signed, parts.signature).is_ok()
+            algorithm.verify_signature(key, parts.bytes, parts.signature).is_ok()
         })
     }
 }
 
 /// What a signature is about: an answer or a certificate.
 struct Signed<'a> {
-    signed: &'a [u8],
-    /// What is in `signed`.
+    bytes: &'a [u8],
+    /// What is in `bytes`.
     body: Der<'a>,
     algorithm: &'a [u8],
     signature: &'a [u8],
@@ -248,7 +248,7 @@ impl<'a> Signed<'a> {
             None => Der(&[]),
         };
         Some(Self {
-            signed: signed.whole,
+            bytes: signed.whole,
             body: Der(signed.body),
             algorithm,
             signature,
