@@ -123,7 +123,7 @@ async fn subject_alternative_names_and_times() {
         params.not_after = date_time_ymd(2020, 1, 1);
     });
     issue(&authority, dir, "early", &["app.internal"], |params| {
-        params.not_before = date_time_ymd(2200, 1, 1)
+        params.not_before = date_time_ymd(2200, 1, 1);
     });
     let mut upstreams = Vec::new();
     let mut cases = Vec::new();
