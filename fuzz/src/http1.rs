@@ -37,7 +37,14 @@ pub fn check(data: &[u8]) {
     assert_eq!(scan(rules, bytes, usize::from(*cut)), whole, "in pieces of {cut}");
     if granted.is_empty() {
         agree(whole, judge(bytes, BOUNDS));
-    } else if let Ok(Some(length)) = scan(Rules { compat: Compat::NONE, ..rules }, bytes, bytes.len()) {
+    } else if let Ok(Some(length)) = scan(
+        Rules {
+            compat: Compat::NONE,
+            ..rules
+        },
+        bytes,
+        bytes.len(),
+    ) {
         assert_eq!(whole, Ok(Some(length)), "a leniency takes nothing away");
     }
 }
