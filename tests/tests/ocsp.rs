@@ -222,7 +222,7 @@ fn an_answer_is_fetched_and_stapled() {
             world.stapled().contains(if stapled { GOOD } else { NONE }),
             "{status} {signer}"
         );
-        assert!(world.gateway.log().contains(reason), "{reason}");
+        wait(reason, || world.gateway.log().contains(reason));
         let until =
             format!("portcullis_ocsp_valid_until_timestamp_seconds{{certificate=\"{certificate}\",listener=\"tls\"}}");
         assert_eq!(world.gateway.metric(&until) > 1e9, stapled);

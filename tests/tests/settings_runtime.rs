@@ -19,11 +19,14 @@ const SITE: &str = "sites: [{ hosts: [\"*\"], routes: [{ respond: { status: 200,
 fn threads() {
     for threads in [1, 4] {
         let gateway = Gateway::start(&format!("runtime: {{ threads: {threads} }}\n{SITE}"));
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("its threads");
-        let names = tasks
-            .flatten()
-            .map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
-        assert_eq!(names.filter(|name| name.trim() == "listener public").count(), threads);
+        // A thread has the name of the one that made it until it has its own.
+        wait("as many threads as were asked for", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("its threads");
+            let names = tasks
+                .flatten()
+                .map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+            names.filter(|name| name.trim() == "listener public").count() == threads
+        });
     }
 }
 
