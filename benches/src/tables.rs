@@ -16,8 +16,10 @@ impl Filled {
     /// A table of `keys` buckets with some room left. None of them is full, so that none is forgotten.
     pub fn of(keys: u32) -> Self {
         let params = Params::new(1.0, 1e9).expect("parameters of a bucket");
-        // Shards are not filled alike.
-        let capacity = usize::try_from(keys).expect("a number of keys") / 16 * 17 + 1024;
+        let count = usize::try_from(keys).expect("a number of keys");
+        // Shards are not filled alike, and small ones least of all.
+        let spare = if count > 500_000 { count / 16 } else { count + 1024 };
+        let capacity = count + spare;
         let filled = Self {
             table: BucketTable::new(capacity),
             keys: (0..keys).map(key).collect(),
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn no_take_is_refused() {
-        for keys in [1, 1_000] {
+        for keys in [1, 1_000, 10_000] {
             let filled = Filled::of(keys);
             assert_eq!(filled.take(filled.len() - 1, 5_000), 5_000);
         }

@@ -18,8 +18,9 @@ const BEATS: u32 = 20;
 
 /// The whole of the share.
 const ALL: u32 = 1 << 16;
-/// The most that is refused: some must pass for the delay to be known.
-const MOST: u32 = ALL / 20 * 19;
+/// The most that is refused. To refuse costs a fifth to two fifths of answering, and clients that are refused may come again
+/// at once: with more than this, most of the work would be refusals, and less would be answered than without any.
+const MOST: u32 = ALL / 5 * 2;
 /// Up to here only the least important requests are refused, all of them.
 const FIRST: u32 = ALL / 20;
 
