@@ -271,6 +271,8 @@ async fn a_ca_that_is_replaced_ends_the_trust_in_open_connections() {
     let gateway = Gateway::start(&configuration(&[("app", upstream.clone()), ("twin", upstream)]));
     for _ in 0..3 {
         assert_eq!(get(&gateway, "/app").await.0, 200);
+        // The connection is kept a moment after the client has its answer.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1, "it is used again");
     assert_eq!(get(&gateway, "/twin").await.0, 200);
