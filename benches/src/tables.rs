@@ -27,11 +27,7 @@ impl Filled {
         };
         let much = Cost::new(5e8).expect("half a burst");
         for key in &filled.keys {
-            let charge = Charge {
-                key: *key,
-                params,
-                cost: much,
-            };
+            let charge = Charge::new(*key, params, much);
             assert!(filled.table.take(&charge, START_NS).allowed, "a full bucket");
         }
         assert_eq!(
@@ -50,11 +46,7 @@ impl Filled {
         let cost = Cost::new(1e-6).expect("a cost");
         keys.zip(1..=takes)
             .map(|(key, number)| {
-                let charge = Charge {
-                    key: *key,
-                    params: self.params,
-                    cost,
-                };
+                let charge = Charge::new(*key, self.params, cost);
                 u64::from(self.table.take(&charge, START_NS + number).allowed)
             })
             .sum()

@@ -3,8 +3,6 @@
 //!
 //! Every policy, switch, requirement and test is decoded by itself, so that one error hides no other.
 
-use std::sync::OnceLock;
-
 use portcullis_config::decode::decode;
 use portcullis_config::diagnostic::{Diagnostic, Diagnostics};
 use portcullis_config::document::{Document, NodeId, RawNode};
@@ -12,7 +10,7 @@ use portcullis_config::span::SourceMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::algorithm::{TOKEN_BUCKET, TokenBucketConfig};
+use crate::algorithm;
 use crate::compile::{Compiled, EMBEDDED_SECRET, compile};
 use crate::digest::Digest;
 use crate::format::{Bundle, Override, Policy};
@@ -183,10 +181,10 @@ fn rule_nodes(document: &Document, policy: NodeId) -> Vec<NodeId> {
     listed.into_iter().chain(document.get(spec, "fallback_limit")).collect()
 }
 
-/// The node of a rule's `algorithm_config`, if the rule says that it is a token bucket's.
-fn bucket_node(document: &Document, rule: NodeId) -> Option<NodeId> {
-    let algorithm = document.get(rule, "algorithm")?;
-    (document.string(algorithm)? == TOKEN_BUCKET).then(|| document.get(rule, "algorithm_config"))?
+/// A rule's algorithm and the node of its numbers.
+fn numbers(document: &Document, rule: NodeId) -> Option<(&str, NodeId)> {
+    let algorithm = document.string(document.get(rule, "algorithm")?)?;
+    Some((algorithm, document.get(rule, "algorithm_config")?))
 }
 
 /// Decodes the algorithms' numbers, which a rule holds in their raw form. False: something is wrong.
@@ -197,8 +195,8 @@ fn check_algorithms(document: &Document, out: &mut Diagnostics) -> bool {
         .unwrap_or_default();
     let rules = policies.iter().flat_map(|policy| rule_nodes(document, *policy));
     let mut whole = true;
-    for node in rules.filter_map(|rule| bucket_node(document, rule)) {
-        whole &= decode::<TokenBucketConfig>(document, node, &[], out).is_some();
+    for (name, node) in rules.filter_map(|rule| numbers(document, rule)) {
+        whole &= algorithm::is_shaped(name, document, node, out);
         if out.is_full() {
             return false;
         }
@@ -208,8 +206,6 @@ fn check_algorithms(document: &Document, out: &mut Diagnostics) -> bool {
 
 /// Puts good numbers in place of those that were found wrong, so that they are not reported again.
 fn stand_in_for_algorithms(document: &Document, places: &Places, bundle: &mut Bundle) {
-    static GOOD: OnceLock<Json> = OnceLock::new();
-    let good = GOOD.get_or_init(|| Json(serde_json::json!({ "tokens_per_second": 1, "burst": 1 })));
     let policies = document
         .get(document.root(), "policies")
         .map(|node| document.items(node))
@@ -220,11 +216,11 @@ fn stand_in_for_algorithms(document: &Document, places: &Places, bundle: &mut Bu
         };
         let rules = policy.spec.rules.iter_mut().chain(policy.spec.fallback_limit.as_mut());
         for (rule, node) in rules.zip(rule_nodes(document, *node)) {
-            let Some(config) = bucket_node(document, node) else {
+            let Some((name, config)) = numbers(document, node) else {
                 continue;
             };
-            if decode::<TokenBucketConfig>(document, config, &[], &mut Diagnostics::default()).is_none() {
-                rule.algorithm_config = good.clone();
+            if !algorithm::is_shaped(name, document, config, &mut Diagnostics::default()) {
+                rule.algorithm_config = algorithm::stand_in(name);
             }
         }
     }

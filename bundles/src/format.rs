@@ -134,7 +134,7 @@ pub struct Rule {
     /// How it limits: `token_bucket`.
     pub algorithm: String,
     /// The algorithm's numbers.
-    #[schemars(with = "crate::algorithm::TokenBucketConfig")]
+    #[schemars(with = "crate::algorithm::AlgorithmConfig")]
     pub algorithm_config: Json,
     /// The rule is evaluated only when each of these keys has this value.
     #[serde(

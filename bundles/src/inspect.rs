@@ -1,5 +1,7 @@
 //! A summary of a bundle for people and tools. It holds no values that are compared and no reasons beyond the overrides'.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::algorithm::Limit;
@@ -69,12 +71,33 @@ pub struct RuleSummary {
     pub limit_keys: Vec<String>,
     /// What happens when one is missing.
     pub on_missing: OnMissing,
-    /// The algorithm.
-    pub algorithm: &'static str,
-    /// Tokens a second.
-    pub tokens_per_second: f64,
-    /// Tokens in a full bucket.
-    pub burst: f64,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub limit: LimitSummary,
+}
+
+/// The numbers of a limit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "algorithm", rename_all = "snake_case")]
+pub enum LimitSummary {
+    /// A token bucket.
+    TokenBucket {
+        /// Tokens a second.
+        tokens_per_second: f64,
+        /// Tokens in a full bucket.
+        burst: f64,
+    },
+}
+
+impl fmt::Display for LimitSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TokenBucket {
+                tokens_per_second,
+                burst,
+            } => write!(f, "{tokens_per_second} a second, {burst} at once"),
+        }
+    }
 }
 
 impl Summary {
@@ -131,14 +154,22 @@ impl PolicySummary {
 
 impl RuleSummary {
     fn of(rule: &Rule) -> Self {
-        let Limit::TokenBucket(bucket) = &rule.limit;
         Self {
             name: rule.name.to_string(),
             limit_keys: rule.keys.iter().map(ToString::to_string).collect(),
             on_missing: rule.on_missing,
-            algorithm: crate::algorithm::TOKEN_BUCKET,
-            tokens_per_second: bucket.tokens_per_second,
-            burst: bucket.burst,
+            limit: LimitSummary::of(&rule.limit),
+        }
+    }
+}
+
+impl LimitSummary {
+    fn of(limit: &Limit) -> Self {
+        match limit {
+            Limit::TokenBucket(bucket) => Self::TokenBucket {
+                tokens_per_second: bucket.tokens_per_second,
+                burst: bucket.burst,
+            },
         }
     }
 }

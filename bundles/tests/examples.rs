@@ -118,8 +118,11 @@ fn the_schema_knows_the_algorithms_numbers() {
     let schema = serde_json::to_value(schemars::schema_for!(Bundle)).unwrap();
     assert_eq!(
         schema["$defs"]["Rule"]["properties"]["algorithm_config"]["$ref"],
-        "#/$defs/TokenBucketConfig"
+        "#/$defs/AlgorithmConfig"
     );
+    let known = schema["$defs"]["AlgorithmConfig"]["anyOf"].as_array().unwrap();
+    assert_eq!(known.len(), portcullis_bundles::algorithm::NAMES.len());
+    assert_eq!(known[0]["$ref"], "#/$defs/TokenBucketConfig");
     assert_eq!(schema["additionalProperties"], false);
 }
 

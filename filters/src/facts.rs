@@ -77,7 +77,7 @@ impl Limit {
             } else {
                 taken.retry_after
             },
-            window: params.window(),
+            window: params.seconds(),
         }
     }
 

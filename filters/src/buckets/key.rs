@@ -71,11 +71,20 @@ impl KeyHasher {
 
     /// The key of the values so far.
     pub fn finish(&self) -> BucketKey {
+        self.finish_part(0)
+    }
+
+    /// The same for a limit with several counters: each has a number of its own. A counter of another kind (another
+    /// algorithm or period under the same name) has another number, so that one is never taken for the other.
+    pub fn finish_part(&self, part: u8) -> BucketKey {
         let mut hasher = self.hasher;
         hasher.write_u8(2);
+        if part > 0 {
+            hasher.write_u8(part);
+        }
         BucketKey {
             own: hasher.finish128().as_u128(),
-            shared: self.shared,
+            shared: self.shared.wrapping_add(u128::from(part)),
         }
     }
 }

@@ -3,7 +3,8 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
-use super::arithmetic::{Bucket, Params};
+use super::arithmetic::Params;
+use super::bucket::Bucket;
 
 /// Places looked at for full buckets whenever a key is new.
 const PROBES: usize = 8;
@@ -33,7 +34,8 @@ impl Epoch {
     /// those may have changed before it was, it must have had the time to fill by the slowest of the new ones.
     fn forgets(self, bucket: &Bucket, now: u64) -> bool {
         bucket.is_full_at(now)
-            && (bucket.is_full_at(self.since.min(now))
+            && (bucket.has_window()
+                || bucket.is_full_at(self.since.min(now))
                 || bucket.at > self.since.saturating_add(SETTLED_NS)
                 || bucket.at.max(self.since).saturating_add(self.longest_fill_ns) <= now)
     }

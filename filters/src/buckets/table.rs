@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::arithmetic::{Bucket, Cost, Params, Taken};
-use super::key::BucketKey;
+use super::arithmetic::{Cost, Taken};
+use super::bucket::Bucket;
+use super::charge::{Charge, Reserved};
 use super::shard::{Entry, Epoch, Shard};
 
 /// Most shards of a table.
@@ -20,18 +21,7 @@ const ROOM: usize = 64;
 /// Most shared buckets: one for each limit that ever ran out of room.
 const SHARED: usize = 16_384;
 
-/// What a limit takes from which bucket.
-#[derive(Debug, Clone, Copy)]
-pub struct Charge {
-    /// Who is counted.
-    pub key: BucketKey,
-    /// By which limit.
-    pub params: Params,
-    /// How much.
-    pub cost: Cost,
-}
-
-/// Token buckets by key.
+/// Buckets by key.
 ///
 /// A bucket that is full again may be forgotten, since one that is not there is full. When there is no room for a new
 /// key, it shares one bucket with all such keys of its limit; a live bucket is never forgotten for it.
@@ -108,27 +98,33 @@ impl BucketTable {
 
     /// Takes from a bucket.
     pub fn take(&self, charge: &Charge, now: u64) -> Taken {
-        let mut locked = self.lock_all(std::slice::from_ref(charge));
+        let mut locked = self.lock_all([charge.key.own]);
         self.take_locked(&mut locked, charge, now)
     }
 
-    /// Takes from all of these buckets or, when one has not enough, from none. Nobody sees a state in between.
+    /// Takes from all of these buckets or, when one that may refuse has not enough, from none. Nobody sees a state in
+    /// between.
     ///
     /// `answers` gets one answer a charge, in order.
     pub fn take_all(&self, charges: &[Charge], now: u64, answers: &mut SmallVec<[Taken; 4]>) -> bool {
-        let mut locked = self.lock_all(charges);
+        let mut locked = self.lock_all(charges.iter().map(|charge| charge.key.own));
         let first = answers.len();
         for charge in charges {
             let taken = self.take_locked(&mut locked, charge, now);
             answers.push(taken);
         }
         let taken = answers.get(first..).unwrap_or_default();
-        let all = taken.iter().all(|answer| answer.allowed);
+        let all = charges
+            .iter()
+            .zip(taken)
+            .all(|(charge, taken)| charge.soft || taken.allowed);
         if !all {
-            for (charge, answer) in charges.iter().zip(taken) {
-                if answer.allowed {
-                    self.refund_locked(&mut locked, charge, answer.shared, now);
-                }
+            for reserved in charges
+                .iter()
+                .zip(taken)
+                .filter_map(|(charge, taken)| charge.reserved(taken))
+            {
+                self.refund_locked(&mut locked, &reserved, reserved.cost, now);
             }
         }
         all
@@ -136,7 +132,7 @@ impl BucketTable {
 
     /// What [`Self::take`] would answer now, taking nothing.
     pub fn peek(&self, charge: &Charge, now: u64) -> Taken {
-        let shard = lock_at(&self.shards, self.place(charge));
+        let shard = lock_at(&self.shards, self.place(charge.key.own));
         let own = shard.as_ref().and_then(|shard| shard.get(charge.key.own));
         let crowded = own.is_none() && shard.as_ref().is_some_and(|shard| shard.len() >= self.room);
         let shared = crowded
@@ -144,53 +140,64 @@ impl BucketTable {
             .flatten();
         let known = own.copied().or(shared);
         let mut bucket = known.map_or_else(|| Bucket::full(charge.params, now), |entry| entry.bucket);
-        bucket.refill(charge.params, self.epoch().since, now);
-        let allowed = bucket.take(charge.cost);
-        bucket.report(charge.cost, allowed, crowded)
+        take_from(&mut bucket, charge, self.epoch(), now, crowded)
     }
 
-    /// Gives back what an allowed charge took. `shared` as in its answer.
-    pub fn refund(&self, charge: &Charge, shared: bool, now: u64) {
-        let mut locked = self.lock_all(std::slice::from_ref(charge));
-        self.refund_locked(&mut locked, charge, shared, now);
+    /// Gives back `cost` of what was taken; nothing when the window that it was taken from is over.
+    pub fn refund(&self, reserved: &Reserved, cost: Cost, now: u64) {
+        let cost = cost.min(reserved.cost);
+        let mut locked = self.lock_all([reserved.key.own]);
+        self.refund_locked(&mut locked, reserved, cost, now);
     }
 
     fn take_locked(&self, locked: &mut Locked<'_>, charge: &Charge, now: u64) -> Taken {
-        let Charge { key, params, cost } = *charge;
+        let Charge { key, params, cost, .. } = *charge;
         let epoch = self.epoch();
-        let own =
-            guard(locked, self.place(charge)).and_then(|shard| shard.open(key.own, params, now, epoch, self.room));
+        let place = self.place(key.own);
+        let own = guard(locked, place).and_then(|shard| shard.open(key.own, params, now, epoch, self.room));
         if let Some(entry) = own {
             return take_from(&mut entry.bucket, charge, epoch, now, false);
         }
         self.shared_total.fetch_add(1, Relaxed);
-        if let Some(entry) = lock(&self.shared).open(key.shared, params, now, epoch, SHARED) {
+        if !charge.own_only
+            && let Some(entry) = lock(&self.shared).open(key.shared, params, now, epoch, SHARED)
+        {
             return take_from(&mut entry.bucket, charge, epoch, now, true);
         }
-        // Every shared bucket is live, so thousands of limits are flooded at once: no room is no.
+        // Nothing may be shared, or every shared bucket is live, so thousands of limits are flooded at once: no room is no.
         let mut empty = Bucket::full(params, now);
-        empty.set_level(0);
-        empty.report(cost, false, true)
+        empty.take_everything();
+        empty.report(cost, false, true, now)
     }
 
-    fn refund_locked(&self, locked: &mut Locked<'_>, charge: &Charge, shared: bool, now: u64) {
+    /// Gives back, unless the window that was taken from is over.
+    fn refund_locked(&self, locked: &mut Locked<'_>, reserved: &Reserved, cost: Cost, now: u64) {
         let since = self.epoch().since;
         let give = |entry: &mut Entry| {
-            entry.bucket.refill(charge.params, since, now);
-            entry.bucket.refund(charge.cost);
+            let mut bucket = entry.bucket;
+            // A window turns when the next request comes, and not because something is given back.
+            if !bucket.has_window() {
+                bucket.refill(reserved.params, since, now);
+            }
+            if bucket.window() == reserved.window {
+                bucket.refund(cost);
+            }
+            entry.bucket = bucket;
         };
-        if shared {
-            if let Some(entry) = lock(&self.shared).get_mut(charge.key.shared) {
+        if reserved.shared {
+            if let Some(entry) = lock(&self.shared).get_mut(reserved.key.shared) {
                 give(entry);
             }
-        } else if let Some(entry) = guard(locked, self.place(charge)).and_then(|shard| shard.get_mut(charge.key.own)) {
+        } else if let Some(entry) =
+            guard(locked, self.place(reserved.key.own)).and_then(|shard| shard.get_mut(reserved.key.own))
+        {
             give(entry);
         }
     }
 
-    /// Locks the shards of all charges, in ascending order, so that no two callers wait for each other.
-    fn lock_all(&self, charges: &[Charge]) -> Locked<'_> {
-        let mut places: SmallVec<[usize; 8]> = charges.iter().map(|charge| self.place(charge)).collect();
+    /// Locks the shards of all keys, in ascending order, so that no two callers wait for each other.
+    fn lock_all(&self, keys: impl IntoIterator<Item = u128>) -> Locked<'_> {
+        let mut places: SmallVec<[usize; 8]> = keys.into_iter().map(|key| self.place(key)).collect();
         places.sort_unstable();
         places.dedup();
         places
@@ -199,8 +206,8 @@ impl BucketTable {
             .collect()
     }
 
-    fn place(&self, charge: &Charge) -> usize {
-        place(charge.key.own, self.shards.len())
+    fn place(&self, key: u128) -> usize {
+        place(key, self.shards.len())
     }
 
     /// Every bucket that is not full, at most `most`.
@@ -218,7 +225,7 @@ impl BucketTable {
 
     /// Puts a bucket of another process in. False when there is no room or the key is in use.
     pub(super) fn adopt(&self, entry: Entry) -> bool {
-        let shard = lock_at(&self.shards, place(entry.key, self.shards.len()));
+        let shard = lock_at(&self.shards, self.place(entry.key));
         shard.is_some_and(|mut shard| shard.adopt(entry, self.room))
     }
 }
@@ -226,7 +233,10 @@ impl BucketTable {
 fn take_from(bucket: &mut Bucket, charge: &Charge, epoch: Epoch, now: u64, shared: bool) -> Taken {
     bucket.refill(charge.params, epoch.since, now);
     let allowed = bucket.take(charge.cost);
-    bucket.report(charge.cost, allowed, shared)
+    if charge.soft && !allowed {
+        bucket.owe(charge.cost);
+    }
+    bucket.report(charge.cost, allowed, shared, now)
 }
 
 /// The shard of a key. `shards` is a power of two.

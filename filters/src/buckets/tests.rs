@@ -3,8 +3,9 @@
 mod crowd;
 mod model;
 mod transfer;
+mod windows;
 
-use super::{BucketKey, BucketTable, Charge, Cost, KeyHasher, Params};
+use super::{BucketKey, BucketTable, Charge, Cost, KeyHasher, Params, Reserved};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 
@@ -15,10 +16,18 @@ pub(super) fn key(name: &str) -> BucketKey {
 }
 
 pub(super) fn charge(name: &str, rate: f64, burst: f64, cost: f64) -> Charge {
-    Charge {
-        key: key(name),
-        params: Params::new(rate, burst).unwrap(),
-        cost: Cost::new(cost).unwrap(),
+    Charge::new(key(name), Params::new(rate, burst).unwrap(), Cost::new(cost).unwrap())
+}
+
+/// What a charge took from a bucket that refills steadily.
+pub(super) fn reserved(charge: &Charge, shared: bool) -> Reserved {
+    let Charge { key, params, cost, .. } = *charge;
+    Reserved {
+        key,
+        params,
+        shared,
+        window: 0,
+        cost,
     }
 }
 
@@ -122,7 +131,7 @@ fn costs_are_finite_and_bounded() {
         assert!(Params::new(rate, burst).is_none(), "{rate} {burst}");
     }
     let huge = Params::new(1e9, 1e9).unwrap();
-    assert!(huge.window() == 1 && huge.fill_ns() == SECOND && huge.limit() == 1_000_000_000);
+    assert!(huge.seconds() == 1 && huge.fill_ns() == SECOND && huge.limit() == 1_000_000_000);
 }
 
 #[test]
@@ -158,17 +167,20 @@ fn peek_takes_nothing_and_refund_gives_back() {
     let table = BucketTable::new(100);
     let two = charge("a", 1.0, 5.0, 2.0);
     assert_eq!((table.peek(&two, 0).remaining, table.len()), (3, 0));
-    assert_eq!(table.take(&two, 0).remaining, 3);
+    let taken = table.take(&two, 0);
+    let reserved = two.reserved(&taken).unwrap();
+    assert_eq!(taken.remaining, 3);
     assert_eq!(table.peek(&two, 0).remaining, 1);
-    table.refund(&two, false, 0);
-    assert_eq!(table.peek(&two, 0).remaining, 3);
-    table.refund(&two, false, 0);
+    table.refund(&reserved, Cost::new(9.0).unwrap(), 0);
+    assert_eq!(table.peek(&two, 0).remaining, 3, "no more than was taken");
+    table.refund(&reserved, two.cost, 0);
     assert_eq!(
         table.peek(&charge("a", 1.0, 5.0, 0.0), 0).remaining,
         5,
         "never above the burst"
     );
-    table.refund(&charge("unknown", 1.0, 5.0, 2.0), false, 0);
+    let unknown = charge("unknown", 1.0, 5.0, 2.0);
+    table.refund(&unknown.reserved(&taken).unwrap(), unknown.cost, 0);
     assert_eq!(table.len(), 1);
 }
 

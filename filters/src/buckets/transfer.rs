@@ -1,7 +1,7 @@
 //! Buckets on their way to another process, as bytes. The monotonic clock of the other process may have another origin
 //! (after a reboot), so times travel as ages.
 
-use super::arithmetic::{Bucket, Params};
+use super::bucket::{Bucket, Packed};
 use super::shard::Entry;
 use super::table::BucketTable;
 use crate::client::Now;
@@ -15,12 +15,12 @@ impl BucketTable {
         let mut count = 0;
         self.entries(most, now.monotonic_ns, &mut |entry| {
             let (key, bucket) = (entry.key, entry.bucket);
-            let params = bucket.params();
+            let packed = bucket.packed(now.monotonic_ns);
             out.extend(key.to_le_bytes());
-            out.extend(bucket.level().to_le_bytes());
-            out.extend(params.rate.to_le_bytes());
-            out.extend(params.burst.to_le_bytes());
-            out.extend(now.monotonic_ns.saturating_sub(bucket.at).to_le_bytes());
+            out.extend(packed.level.to_le_bytes());
+            out.extend(packed.refill.to_le_bytes());
+            out.extend(packed.burst.to_le_bytes());
+            out.extend(packed.span_ns.to_le_bytes());
             count += 1;
         });
         count
@@ -42,17 +42,17 @@ impl BucketTable {
 fn decode(bytes: &[u8], elapsed_ns: u64, now: Now) -> Option<Entry> {
     let (key, rest) = bytes.split_first_chunk::<16>()?;
     let (level, rest) = rest.split_first_chunk::<16>()?;
-    let (rate, rest) = rest.split_first_chunk::<16>()?;
+    let (refill, rest) = rest.split_first_chunk::<16>()?;
     let (burst, rest) = rest.split_first_chunk::<8>()?;
-    let (age, _) = rest.split_first_chunk::<8>()?;
-    let age_ns = u64::from_le_bytes(*age).saturating_add(elapsed_ns);
-    let params = Params {
-        rate: u128::from_le_bytes(*rate),
+    let (span, _) = rest.split_first_chunk::<8>()?;
+    let packed = Packed {
+        level: i128::from_le_bytes(*level),
+        refill: u128::from_le_bytes(*refill),
         burst: u64::from_le_bytes(*burst),
+        span_ns: u64::from_le_bytes(*span),
     };
-    let at = now.monotonic_ns.saturating_sub(age_ns);
-    (params.rate > 0).then_some(Entry {
+    Some(Entry {
         key: u128::from_le_bytes(*key),
-        bucket: Bucket::new(u128::from_le_bytes(*level), params, at),
+        bucket: Bucket::unpacked(&packed, elapsed_ns, now.monotonic_ns)?,
     })
 }

@@ -1,25 +1,50 @@
-//! From a rule and a subject to what is charged to which bucket.
+//! From a rule and a subject to what is charged: one part for each counter. How much each algorithm charges to which
+//! counter stands in its own file; the engine charges the parts of all rules together.
 
-use portcullis_bundles::algorithm::{self, Limit, TokenBucket};
+mod cost;
+mod token_bucket;
+
+use std::sync::Arc;
+
+use portcullis_bundles::algorithm::Limit;
 use portcullis_bundles::format::OnMissing;
 use portcullis_bundles::policies::{Policy, Rule};
+use smallvec::SmallVec;
 
 use super::subject::Subject;
 use crate::attributes::KeyError;
-use crate::buckets::{Charge, Cost, KeyHasher, Params};
+use crate::buckets::{Charge, KeyHasher, Params, Taken};
+use crate::facts;
 use crate::limit_stats::LimitStats;
+use crate::verdict::Reason;
 
-/// A rule that applies, and what it charges.
-pub(super) struct Applied<'p> {
+pub use token_bucket::EXCEEDED;
+
+/// What is charged to one counter, and what it means when there is not enough.
+pub(super) struct Part<'p> {
     pub(super) policy: &'p Policy,
-    pub(super) rule: &'p Rule,
+    /// The rule's name.
+    pub(super) rule: &'p Arc<str>,
     pub(super) charge: Charge,
+    /// Why it refuses.
+    pub(super) reason: Reason,
+}
+
+/// What a request is charged: all of it or nothing.
+pub(super) type Parts<'p> = SmallVec<[Part<'p>; 4]>;
+
+impl Part<'_> {
+    /// The limit, as clients are told of it.
+    pub(super) fn limit(&self, taken: &Taken) -> facts::Limit {
+        facts::Limit::of(&self.policy.id, taken, &self.charge.params)
+    }
 }
 
 /// What becomes of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It charges.
-    Charge(Charge),
+    /// Its parts were added.
+    Added,
     /// A key is missing and the rule is left out.
     Skip,
     /// A key is missing and the request is refused.
@@ -47,25 +72,41 @@ impl RuleError {
             error,
         }
     }
+
+    fn numbers(policy: &Policy, rule: &Rule) -> Self {
+        Self::Numbers {
+            policy: policy.id.as_ref().into(),
+            rule: rule.name.as_ref().into(),
+        }
+    }
 }
 
-/// The parameters of a rule's buckets.
-pub(super) fn params(rule: &Rule) -> Option<Params> {
-    let Limit::TokenBucket(TokenBucket {
-        tokens_per_second,
-        burst,
-        ..
-    }) = &rule.limit;
-    Params::new(*tokens_per_second, *burst)
+/// A rule that applies, on its way to its parts.
+struct Applying<'p, 's, S> {
+    policy: &'p Policy,
+    rule: &'p Rule,
+    subject: &'s S,
+    stats: &'s LimitStats,
+    /// Has the rule and the values of its keys in it.
+    hasher: KeyHasher,
 }
 
-/// What a rule that applies does.
-pub(super) fn due(
-    policy: &Policy,
-    rule: &Rule,
+/// The longest time in which a bucket of this rule fills steadily.
+pub(super) fn fill_ns(rule: &Rule) -> u64 {
+    let params = match &rule.limit {
+        Limit::TokenBucket(bucket) => token_bucket::params(bucket),
+    };
+    params.as_ref().map_or(0, Params::fill_ns)
+}
+
+/// Adds what a rule that applies charges.
+pub(super) fn due<'p>(
+    policy: &'p Policy,
+    rule: &'p Rule,
     subject: &impl Subject,
     mut hasher: KeyHasher,
     stats: &LimitStats,
+    parts: &mut Parts<'p>,
 ) -> Result<Due, RuleError> {
     for key in &rule.keys {
         let there = subject
@@ -81,43 +122,30 @@ pub(super) fn due(
             OnMissing::Deny => return Ok(Due::Deny),
         }
     }
-    let numbers = || RuleError::Numbers {
-        policy: policy.id.as_ref().into(),
-        rule: rule.name.as_ref().into(),
+    let applying = Applying {
+        policy,
+        rule,
+        subject,
+        stats,
+        hasher,
     };
-    let params = params(rule).ok_or_else(numbers)?;
-    let Limit::TokenBucket(bucket) = &rule.limit;
-    let cost = cost(&bucket.cost, &params, subject, stats).map_err(|error| RuleError::key(policy, rule, error))?;
-    Ok(Due::Charge(Charge {
-        key: hasher.finish(),
-        params,
-        cost: cost.ok_or_else(numbers)?,
-    }))
+    match &rule.limit {
+        Limit::TokenBucket(bucket) => token_bucket::add(bucket, &applying, parts)?,
+    }
+    Ok(Due::Added)
 }
 
-/// What the subject costs. A number that it tells counts when it is finite, not negative and not above the burst.
-fn cost(
-    cost: &algorithm::Cost,
-    params: &Params,
-    subject: &impl Subject,
-    stats: &LimitStats,
-) -> Result<Option<Cost>, KeyError> {
-    let (told, default) = match cost {
-        algorithm::Cost::Fixed(tokens) => return Ok(Cost::new(*tokens)),
-        algorithm::Cost::Header { name, default } => (subject.header(name), *default),
-        algorithm::Cost::Query { name, default } => (subject.query(name)?, *default),
-    };
-    let Some(told) = told else {
-        return Ok(Cost::new(default));
-    };
-    let number = told
-        .trim()
-        .parse()
-        .ok()
-        .and_then(Cost::new)
-        .filter(|cost| cost.fits(params));
-    if number.is_none() {
-        stats.bad_cost();
+impl<'p, S: Subject> Applying<'p, '_, S> {
+    fn part(&self, charge: Charge, reason: Reason) -> Part<'p> {
+        Part {
+            policy: self.policy,
+            rule: &self.rule.name,
+            charge,
+            reason,
+        }
     }
-    Ok(number.or_else(|| Cost::new(default)))
+
+    fn numbers(&self) -> RuleError {
+        RuleError::numbers(self.policy, self.rule)
+    }
 }

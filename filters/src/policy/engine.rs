@@ -1,7 +1,12 @@
 //! The evaluation of a bundle: which policies and rules apply, in which order, and what becomes of the request.
 //!
-//! A request is charged to all enforced rules or to none. Policies in shadow are judged after those that enforce, each on
-//! counters of its own, and change nothing.
+//! A request is charged to all enforced rules or to none, in two phases. First every rule that applies says what it
+//! charges ([`Parts`]; its algorithm's file under `charge/` does); then all of it is taken in one transaction, or nothing.
+//! What was taken is the evaluation's [`Reservation`]: leaving it alone commits it, and whoever learns later that the
+//! request was refused after all, or used less or more, corrects it there. A later phase that charges more (such as one
+//! that has to see the body) takes its own parts with [`Engine::take`] and gives everything back when it refuses.
+//!
+//! Policies in shadow are judged after those that enforce, each on counters of its own, and change nothing.
 
 use std::sync::Arc;
 
@@ -10,7 +15,8 @@ use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
 use portcullis_config::site;
 use smallvec::SmallVec;
 
-use super::charge::{Applied, Due, RuleError, due, params};
+use super::charge::{Due, Parts, RuleError, due, fill_ns};
+use super::reservation::Reservation;
 use super::subject::Subject;
 use crate::buckets::{BucketTable, KeyHasher, Taken};
 use crate::facts::Limit;
@@ -18,8 +24,6 @@ use crate::limit_stats::LimitStats;
 use crate::record::{Action, Decision};
 use crate::verdict::Reason;
 
-/// The reason when a token bucket has not enough.
-pub const EXCEEDED: Reason = Reason("token_bucket_exceeded");
 /// The reason when a key is missing and the rule says `on_missing: deny`.
 pub(super) const KEY_MISSING: Reason = crate::rate_limit::KEY_MISSING;
 /// The reason when a rule of a policy in shadow could not be evaluated.
@@ -54,6 +58,8 @@ pub(super) struct Evaluation {
     pub(super) shadow: SmallVec<[Decision; 2]>,
     /// Whether any policy is about the request.
     pub(super) matched: bool,
+    /// What it was charged.
+    pub(super) reserved: Reservation,
 }
 
 /// A rule's refusal.
@@ -65,9 +71,6 @@ pub(super) struct Refusal {
     /// The limit that takes longest to give way; none when a key was missing.
     pub(super) limit: Option<Limit>,
 }
-
-/// Rules that apply.
-type Rules<'p> = SmallVec<[Applied<'p>; 4]>;
 
 /// A rule that refuses whatever its bucket holds.
 struct Denying<'p>(&'p Policy, &'p Rule);
@@ -87,12 +90,12 @@ impl Engine<'_> {
         }
         self.tell_table();
         let policies = || matches.iter().filter_map(|place| self.policies.get(*place));
-        let mut rules = Rules::new();
+        let mut parts = Parts::new();
         let mut denying = None;
         for policy in policies().filter(|policy| self.mode(policy) == Mode::Enforce) {
-            self.applied(policy, subject, &mut rules, &mut denying)?;
+            self.applied(policy, subject, &mut parts, &mut denying)?;
         }
-        self.enforce(&rules, denying.as_ref(), &mut evaluation);
+        self.enforce(&parts, denying.as_ref(), &mut evaluation);
         for policy in policies().filter(|policy| self.mode(policy) == Mode::Shadow) {
             self.shadow(policy, subject, &mut evaluation);
         }
@@ -113,11 +116,7 @@ impl Engine<'_> {
                 .all()
                 .iter()
                 .flat_map(|policy| policy.rules.iter().chain(policy.fallback.as_deref()));
-            rules
-                .filter_map(params)
-                .map(|params| params.fill_ns())
-                .max()
-                .unwrap_or(0)
+            rules.map(fill_ns).max().unwrap_or(0)
         });
     }
 
@@ -126,18 +125,18 @@ impl Engine<'_> {
         &self,
         policy: &'p Policy,
         subject: &impl Subject,
-        rules: &mut Rules<'p>,
+        parts: &mut Parts<'p>,
         denying: &mut Option<Denying<'p>>,
     ) -> Result<(), RuleError> {
         let mut any = false;
         for rule in &policy.rules {
             if holds(policy, rule, subject)? {
                 any = true;
-                self.add(policy, rule, subject, rules, denying)?;
+                self.add(policy, rule, subject, parts, denying)?;
             }
         }
         match &policy.fallback {
-            Some(fallback) if !any && !policy.rules.is_empty() => self.add(policy, fallback, subject, rules, denying),
+            Some(fallback) if !any && !policy.rules.is_empty() => self.add(policy, fallback, subject, parts, denying),
             _ => Ok(()),
         }
     }
@@ -147,22 +146,18 @@ impl Engine<'_> {
         policy: &'p Policy,
         rule: &'p Rule,
         subject: &impl Subject,
-        rules: &mut Rules<'p>,
+        parts: &mut Parts<'p>,
         denying: &mut Option<Denying<'p>>,
     ) -> Result<(), RuleError> {
         let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
         let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
-        match due(policy, rule, subject, hasher, self.stats)? {
-            Due::Skip => {}
-            Due::Deny => {
-                denying.get_or_insert(Denying(policy, rule));
-            }
-            Due::Charge(charge) => rules.push(Applied { policy, rule, charge }),
+        if due(policy, rule, subject, hasher, self.stats, parts)? == Due::Deny {
+            denying.get_or_insert(Denying(policy, rule));
         }
         Ok(())
     }
 
-    fn enforce(&self, rules: &Rules<'_>, denying: Option<&Denying<'_>>, evaluation: &mut Evaluation) {
+    fn enforce(&self, parts: &Parts<'_>, denying: Option<&Denying<'_>>, evaluation: &mut Evaluation) {
         if let Some(Denying(policy, rule)) = denying {
             let (policy, rule) = (Arc::clone(&policy.id), Arc::clone(&rule.name));
             evaluation.refusal = Some(Refusal {
@@ -174,20 +169,19 @@ impl Engine<'_> {
             return;
         }
         let mut answers = SmallVec::new();
-        if self.take(rules, &mut answers) {
-            let limits = rules.iter().zip(&answers);
-            evaluation
-                .limits
-                .extend(limits.map(|(applied, taken)| applied.limit(taken)));
+        if self.take(parts, &mut answers) {
+            let limits = parts.iter().zip(&answers).map(|(part, taken)| part.limit(taken));
+            evaluation.limits.extend(limits);
+            evaluation.reserved = Reservation::of(parts, &answers);
             return;
         }
-        evaluation.refusal = refusal(rules, &answers);
+        evaluation.refusal = refusal(parts, &answers);
     }
 
     /// Judges a policy in shadow as if it enforced: it is charged when neither it nor an enforced rule refuses.
     fn shadow(&self, policy: &Policy, subject: &impl Subject, evaluation: &mut Evaluation) {
-        let (mut rules, mut denying) = (Rules::new(), None);
-        if let Err(error) = self.applied(policy, subject, &mut rules, &mut denying) {
+        let (mut parts, mut denying) = (Parts::new(), None);
+        if let Err(error) = self.applied(policy, subject, &mut parts, &mut denying) {
             let mut decision = Decision::new(Action::Error, RULE_BROKEN);
             decision.detail = Some(error.to_string().into());
             evaluation.shadow.push(in_shadow(decision, &policy.id, None));
@@ -202,12 +196,12 @@ impl Engine<'_> {
         }
         let mut answers = SmallVec::new();
         let passes = if evaluation.refusal.is_none() {
-            self.take(&rules, &mut answers)
+            self.take(&parts, &mut answers)
         } else {
-            answers.extend(rules.iter().map(|applied| self.table.peek(&applied.charge, self.now)));
+            answers.extend(parts.iter().map(|part| self.table.peek(&part.charge, self.now)));
             answers.iter().all(|taken| taken.allowed)
         };
-        if !passes && let Some(refusal) = refusal(&rules, &answers) {
+        if !passes && let Some(refusal) = refusal(&parts, &answers) {
             let decision = Decision::new(Action::Deny, refusal.reason);
             evaluation
                 .shadow
@@ -215,37 +209,37 @@ impl Engine<'_> {
         }
     }
 
-    fn take(&self, rules: &Rules<'_>, answers: &mut SmallVec<[Taken; 4]>) -> bool {
-        match rules.as_slice() {
+    /// Takes all parts or none.
+    pub(super) fn take(&self, parts: &Parts<'_>, answers: &mut SmallVec<[Taken; 4]>) -> bool {
+        match parts.as_slice() {
             [] => true,
             [one] => {
                 let taken = self.table.take(&one.charge, self.now);
                 answers.push(taken);
-                taken.allowed
+                taken.allowed || one.charge.soft
             }
             all => {
-                let charges: SmallVec<[_; 4]> = all.iter().map(|applied| applied.charge).collect();
+                let charges: SmallVec<[_; 4]> = all.iter().map(|part| part.charge).collect();
                 self.table.take_all(&charges, self.now, answers)
             }
         }
     }
 }
 
-impl Applied<'_> {
-    fn limit(&self, taken: &Taken) -> Limit {
-        Limit::of(&self.policy.id, taken, &self.charge.params)
-    }
-}
-
-/// The first rule in order that refuses, and the limit of the one that takes longest to give way.
-fn refusal(rules: &Rules<'_>, answers: &[Taken]) -> Option<Refusal> {
-    let refusing = || rules.iter().zip(answers).filter(|(_, taken)| !taken.allowed);
+/// The first part in order that refuses, and the limit of the one that takes longest to give way.
+fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
+    let refusing = || {
+        parts
+            .iter()
+            .zip(answers)
+            .filter(|(part, taken)| !taken.allowed && !part.charge.soft)
+    };
     let (first, _) = refusing().next()?;
     let (slowest, taken) = refusing().max_by_key(|(_, taken)| taken.retry_after)?;
     Some(Refusal {
-        reason: EXCEEDED,
+        reason: first.reason,
         policy: Arc::clone(&first.policy.id),
-        rule: Arc::clone(&first.rule.name),
+        rule: Arc::clone(first.rule),
         limit: Some(slowest.limit(taken)),
     })
 }

@@ -105,11 +105,7 @@ impl Filter for RateLimit {
         }
         let now = request.head.now.monotonic_ns;
         self.table.in_use(self.tag, now, || self.params.fill_ns());
-        let charge = Charge {
-            key: hasher.finish(),
-            params: self.params,
-            cost: self.cost,
-        };
+        let charge = Charge::new(hasher.finish(), self.params, self.cost);
         let taken = self.table.take(&charge, now);
         let limit = Limit::of(&self.name, &taken, &self.params);
         if taken.allowed {

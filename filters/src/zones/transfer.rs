@@ -9,7 +9,9 @@ use super::{Entropy, Zones};
 use crate::buckets::{BUCKET_BYTES, BucketTable};
 use crate::client::Now;
 
-const MAGIC: &[u8; 8] = b"PCZONE01";
+/// Its last digits count up with the format. 02 knows windows; whoever writes 01 has none.
+const MAGIC: &[u8; 8] = b"PCZONE02";
+const BEFORE: &[u8; 8] = b"PCZONE01";
 /// Longest name of a zone.
 const MAX_NAME: usize = 4096;
 
@@ -61,7 +63,8 @@ impl Zones {
 
     /// The zones that an instance starts with, from what another exported. Its random bytes are taken over with them.
     pub fn import(export: &[u8], now: Now) -> Result<(Self, Imported), ImportError> {
-        let rest = export.strip_prefix(MAGIC).ok_or(ImportError::Foreign)?;
+        let rest = export.strip_prefix(MAGIC).or_else(|| export.strip_prefix(BEFORE));
+        let rest = rest.ok_or(ImportError::Foreign)?;
         let (hash_key, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
         let (jitter_salt, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
         let (exported_ms, mut rest) = rest.split_first_chunk::<8>().ok_or(ImportError::Damaged)?;

@@ -55,11 +55,7 @@ impl Arrivals {
         let now = u64::try_from(now.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
         let mut key = self.keys.clone();
         key.add_address(address);
-        let charge = Charge {
-            key: key.finish(),
-            params,
-            cost: Cost::ONE,
-        };
+        let charge = Charge::new(key.finish(), params, Cost::ONE);
         self.buckets
             .in_use(self.hasher.hash_one(params), now, || params.fill_ns());
         self.buckets.take(&charge, now).allowed

@@ -63,11 +63,7 @@ fn a_flood_of_keys_neither_resets_nor_evicts_a_live_bucket() {
     assert!(table.take(&victim, 0).allowed);
     let mut admitted = 0;
     for number in 0..200_000_u64 {
-        let one = Charge {
-            key: key(&format!("made up {number}")),
-            params: victim.params,
-            cost: Cost::ONE,
-        };
+        let one = Charge::new(key(&format!("made up {number}")), victim.params, Cost::ONE);
         let taken = table.take(&one, number * 1000);
         admitted += u64::from(taken.allowed);
         assert!(number < 2000 || taken.shared, "{number}: there is no room left");
@@ -83,11 +79,7 @@ fn full_buckets_make_room() {
     let table = BucketTable::new(64);
     let params = Params::new(1.0, 1.0).unwrap();
     for number in 0..10_000_u64 {
-        let one = Charge {
-            key: key(&number.to_string()),
-            params,
-            cost: Cost::ONE,
-        };
+        let one = Charge::new(key(&number.to_string()), params, Cost::ONE);
         assert!(
             !table.take(&one, number * SECOND / 30).shared,
             "at most 30 are live at a time"
@@ -103,11 +95,7 @@ fn limits_that_ran_out_of_room_share_apart() {
     let of = |limit: &str, name: &str| {
         let mut hasher = crate::buckets::KeyHasher::new(&[0; 16], &[limit]);
         hasher.add(Some(name));
-        Charge {
-            key: hasher.finish(),
-            params: Params::new(0.001, 2.0).unwrap(),
-            cost: Cost::ONE,
-        }
+        Charge::new(hasher.finish(), Params::new(0.001, 2.0).unwrap(), Cost::ONE)
     };
     assert!(!table.take(&of("a", "1"), 0).shared);
     let shared = table.take(&of("a", "2"), 0);
@@ -115,7 +103,7 @@ fn limits_that_ran_out_of_room_share_apart() {
     assert_eq!(table.peek(&of("a", "3"), 0).remaining, 0, "peek sees the shared bucket");
     assert!(table.take(&of("a", "3"), 0).allowed && !table.take(&of("a", "4"), 0).allowed);
     assert!(table.take(&of("b", "2"), 0).allowed, "another limit has its own");
-    table.refund(&of("a", "4"), true, 0);
+    table.refund(&super::reserved(&of("a", "4"), true), Cost::ONE, 0);
     assert!(table.take(&of("a", "5"), 0).allowed, "a refund finds it");
     let mut answers = SmallVec::new();
     assert!(!table.take_all(&[of("b", "3"), of("a", "6")], 0, &mut answers));

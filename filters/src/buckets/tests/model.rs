@@ -137,10 +137,9 @@ proptest! {
         for step in steps {
             let now = u64::try_from(now_ms).unwrap() * 1_000_000;
             table.in_use(generation, now, || limit.params().fill_ns());
-            let charge = |key_number: u8, cost: u32| Charge {
-                key: key(&key_number.to_string()),
-                params: limit.params(),
-                cost: Cost::new(f64::from(cost) / 1000.0).unwrap(),
+            let charge = |key_number: u8, cost: u32| {
+                let cost = Cost::new(f64::from(cost) / 1000.0).unwrap();
+                Charge::new(key(&key_number.to_string()), limit.params(), cost)
             };
             match step {
                 Step::Time(milliseconds) => now_ms += i64::from(milliseconds),
@@ -151,7 +150,8 @@ proptest! {
                 }
                 Step::Refund => {
                     if let Some((number, cost)) = last.take() {
-                        table.refund(&charge(number, cost), false, now);
+                        let taken = charge(number, cost);
+                        table.refund(&super::reserved(&taken, false), taken.cost, now);
                         model.refund(number, cost, limit, now_ms);
                     }
                 }

@@ -160,9 +160,7 @@ fn policy(page: &mut Page, policy: &PolicySummary) {
             name,
             limit_keys,
             on_missing,
-            tokens_per_second,
-            burst,
-            ..
+            limit,
         } = rule;
         let keys = match limit_keys.as_slice() {
             [] => "one counter for all".to_owned(),
@@ -173,8 +171,6 @@ fn policy(page: &mut Page, policy: &PolicySummary) {
             (OnMissing::Skip, _) => ", not without",
             (OnMissing::Deny, _) => ", refused without",
         };
-        page.text(&format!(
-            "  {name}: {tokens_per_second} a second, {burst} at once, {keys}{missing}\n"
-        ));
+        page.text(&format!("  {name}: {limit}, {keys}{missing}\n"));
     }
 }
