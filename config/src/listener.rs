@@ -22,6 +22,9 @@ pub struct Listener {
     #[serde(deserialize_with = "crate::address::socket")]
     #[schemars(with = "String")]
     pub address: SocketAddr,
+    /// Forward requests, or decide about requests that a proxy in front describes.
+    #[serde(default)]
+    pub mode: ListenerMode,
     /// Accept HTTP/2 with prior knowledge on this plaintext listener.
     #[serde(default)]
     pub h2c: bool,
@@ -36,6 +39,18 @@ pub struct Listener {
     /// Forms of HTTP/1 requests that are let pass although they are refused by default. None of them reaches an upstream.
     #[serde(default)]
     pub compat: Vec<Leniency>,
+}
+
+/// What becomes of requests on a listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerMode {
+    /// They are routed, judged and answered or forwarded.
+    #[default]
+    Proxy,
+    /// Each describes another request, which is routed and judged; the answer says whether it may pass. Nothing is
+    /// forwarded. Only peers in `trusted_proxies` may ask.
+    Decision,
 }
 
 /// A form of HTTP/1 requests that a listener lets pass if it is asked to. Each is harmless because what goes upstream is

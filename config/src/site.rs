@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 pub use crate::http_text::{HeaderName, Method, Status};
 pub use crate::link::{Link, Mode, OnError};
+use crate::listener::{Listener, ListenerMode};
 use crate::matcher::HostPattern;
 pub use crate::overload::Priority;
 use crate::units::Duration;
@@ -26,6 +27,18 @@ pub struct Site {
     pub hsts: Option<Hsts>,
     /// The routes. The most specific match wins, whatever the order.
     pub routes: Vec<Route>,
+}
+
+impl Site {
+    /// Whether every listener that serves it only decides, so that nothing of it is ever forwarded or answered.
+    pub fn only_decides(&self, listeners: &[Listener]) -> bool {
+        let serves = |listener: &&Listener| {
+            let only = self.listeners.as_ref();
+            only.is_none_or(|only| only.contains(&listener.name))
+        };
+        let mut serving = listeners.iter().filter(serves).peekable();
+        serving.peek().is_some() && serving.all(|listener| listener.mode == ListenerMode::Decision)
+    }
 }
 
 /// `Strict-Transport-Security` (RFC 6797). A field of the same name from an upstream is replaced.
@@ -56,7 +69,8 @@ impl Hsts {
     }
 }
 
-/// Requests that match, what is done to them and who answers. Exactly one of `proxy`, `redirect`, `respond`.
+/// Requests that match, what is done to them and who answers. Exactly one of `proxy`, `redirect`, `respond`; none on a site
+/// that is served on listeners with `mode: decision` only, where whoever asked goes on with the request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {

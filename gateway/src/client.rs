@@ -47,13 +47,7 @@ pub fn identify(peer: IpAddr, tls: bool, headers: &HeaderMap, trusted: &TrustedP
         };
     }
     let address = forwarded_for(headers, trusted).unwrap_or(peer);
-    let tls = match headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok()) {
-        Some(scheme) => scheme
-            .rsplit(',')
-            .next()
-            .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")),
-        None => tls,
-    };
+    let tls = forwarded_tls(headers).unwrap_or(tls);
     Client {
         address,
         peer,
@@ -62,32 +56,63 @@ pub fn identify(peer: IpAddr, tls: bool, headers: &HeaderMap, trusted: &TrustedP
     }
 }
 
+/// The client of a request that a trusted peer describes. `source` is the other end of the connection that it came in on,
+/// where the peer tells it. `Forwarded` counts for nothing: those who ask for decisions do not write it, so it is the
+/// client's own.
+pub fn described(
+    peer: IpAddr,
+    source: Option<IpAddr>,
+    tls: Option<bool>,
+    headers: &HeaderMap,
+    trusted: &TrustedProxies,
+) -> Client {
+    let peer = peer.to_canonical();
+    let nearest = source.map_or(peer, |source| source.to_canonical());
+    let address = if trusted.contains(nearest) {
+        believed(x_forwarded_for(headers), trusted).unwrap_or(nearest)
+    } else {
+        nearest
+    };
+    Client {
+        address,
+        peer,
+        peer_is_trusted: true,
+        tls: tls.or_else(|| forwarded_tls(headers)).unwrap_or(false),
+    }
+}
+
+/// Whether `X-Forwarded-Proto` says that the client uses TLS.
+fn forwarded_tls(headers: &HeaderMap) -> Option<bool> {
+    let schemes = headers.get(X_FORWARDED_PROTO)?.to_str().ok()?;
+    let last = schemes.rsplit(',').next()?;
+    Some(last.trim().eq_ignore_ascii_case("https"))
+}
+
 /// The last address that no trusted proxy has; when all are trusted, the first.
 fn forwarded_for(headers: &HeaderMap, trusted: &TrustedProxies) -> Option<IpAddr> {
-    let mut hops: Vec<Option<IpAddr>> = Vec::new();
-    if headers.contains_key(header::FORWARDED) {
-        for value in headers.get_all(header::FORWARDED) {
-            hops.extend(
-                value
-                    .to_str()
-                    .unwrap_or("")
-                    .split(',')
-                    .take(MAX_HOPS)
-                    .map(forwarded_element),
-            );
-        }
-    } else {
-        for value in headers.get_all(X_FORWARDED_FOR) {
-            hops.extend(
-                value
-                    .to_str()
-                    .unwrap_or("")
-                    .split(',')
-                    .take(MAX_HOPS)
-                    .map(|hop| address(hop.trim())),
-            );
-        }
+    if !headers.contains_key(header::FORWARDED) {
+        return believed(x_forwarded_for(headers), trusted);
     }
+    let mut hops: Vec<Option<IpAddr>> = Vec::new();
+    for value in headers.get_all(header::FORWARDED) {
+        let text = value.to_str().unwrap_or("");
+        hops.extend(text.split(',').take(MAX_HOPS).map(forwarded_element));
+    }
+    believed(hops, trusted)
+}
+
+/// The hops of `X-Forwarded-For`, nearest last. `None`: what stands there is no address.
+fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let mut hops = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        let text = value.to_str().unwrap_or("");
+        hops.extend(text.split(',').take(MAX_HOPS).map(|hop| address(hop.trim())));
+    }
+    hops
+}
+
+/// The last hop that no trusted proxy has, as far back as can be believed.
+fn believed(hops: Vec<Option<IpAddr>>, trusted: &TrustedProxies) -> Option<IpAddr> {
     let mut known = None;
     for hop in hops.into_iter().rev().take(MAX_HOPS) {
         // What is no address (`unknown`, an obfuscated name) ends what can be believed.

@@ -187,7 +187,10 @@ impl SiteCompiler<'_> {
                 to: redirect.to.as_str().into(),
             });
         }
-        let respond = route.respond.as_ref()?;
+        let Some(respond) = &route.respond else {
+            // Anywhere else validation has refused it.
+            return self.site.only_decides(&self.config.listeners).then_some(Action::Decide);
+        };
         let Ok(content_type) = HeaderValue::from_str(&respond.content_type) else {
             let path = format!("sites[{}].routes[{place}].respond.content_type", self.index);
             let diagnostic = Diagnostic::new(codes::INVALID_VALUE, "a media type has no control characters");

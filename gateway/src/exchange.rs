@@ -1,9 +1,11 @@
 //! One request and its answer, from the header read to the log line: the state that Pingora's phases share.
 //!
-//! The steps are in the folder: [`admit`] (request), [`leg`] (upstream), [`answer`] (response), [`record`] (log).
+//! The steps are in the folder: [`admit`] (request), [`leg`] (upstream), [`answer`] (response), [`record`] (log); and [`decide`]
+//! where a listener only decides.
 
 pub mod admit;
 pub mod answer;
+pub mod decide;
 pub mod leg;
 pub mod record;
 pub mod shed;
@@ -14,7 +16,7 @@ use std::time::Instant;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use portcullis_filters::chain::{Chain, ChainState};
 use portcullis_filters::client::{Client, Now};
@@ -23,6 +25,7 @@ use portcullis_filters::receipt::Receipt;
 use portcullis_filters::request::Head;
 use portcullis_filters::verdict::Denial;
 
+use crate::decision::described::Described;
 use crate::intake::Target;
 use crate::listener::{BodyWatch, Connection, Delivery};
 use crate::live::{Live, now_at};
@@ -52,6 +55,8 @@ pub struct Exchange {
     pub now: Now,
     /// What it asks for. `None` when that was refused.
     pub target: Option<Target>,
+    /// Where a listener only decides: what is decided about.
+    pub described: Option<Box<Described>>,
     /// Who asks.
     pub client: Option<Client>,
     /// The route that matched.
@@ -94,6 +99,7 @@ impl Exchange {
             started,
             now: now_at(started),
             target: None,
+            described: None,
             client: None,
             route: None,
             chain: None,
@@ -119,7 +125,9 @@ impl Exchange {
     /// Adds what the site says about transport (RFC 6797), when this answer goes over TLS.
     pub(crate) fn add_hsts(&self, header: &mut ResponseHeader) -> Result<()> {
         let gateway = &*self.snapshot.gateway;
-        if gateway.hsts.is_empty() || !self.client.as_ref().is_some_and(|client| client.tls) {
+        // A decision is no answer to the client.
+        if gateway.hsts.is_empty() || self.described.is_some() || !self.client.as_ref().is_some_and(|client| client.tls)
+        {
             return Ok(());
         }
         let value = match (self.route(), &self.target, &self.connection) {
@@ -166,6 +174,17 @@ fn chain_of(snapshot: &Snapshot, route: Option<RouteId>) -> &Chain {
     match route.and_then(|id| snapshot.gateway.route(id)) {
         Some(route) => &route.chain,
         None => &snapshot.gateway.unrouted,
+    }
+}
+
+/// Method and header fields of what is judged: the request itself, or the one that it describes.
+fn subject<'a>(request: &'a RequestHeader, described: Option<&'a Described>) -> (&'a Method, &'a HeaderMap) {
+    match described {
+        None => (&request.method, &request.headers),
+        Some(described) => (
+            &described.method,
+            described.headers.as_ref().unwrap_or(&request.headers),
+        ),
     }
 }
 

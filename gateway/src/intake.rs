@@ -12,7 +12,7 @@ use crate::problem;
 use crate::strict::{Case, TABLE, target};
 
 /// What a request asks for, in one form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// Lower-case, no port, no trailing dot. Empty for HTTP/1.0 without a Host.
     pub host: Box<str>,
@@ -51,14 +51,38 @@ const fn of_path(error: PathError) -> Case {
 /// Reads the target of a request. What the form of an HTTP/1 request allows was held against its bytes before
 /// ([`crate::strict`]); that of HTTP/2 is checked here, as far as it is not the framing's own.
 pub fn read(request: &RequestHeader) -> Result<Target, Case> {
-    framing(request)?;
-    expectation(request)?;
+    delivery(request)?;
     if request.method == Method::TRACE {
         return Err(Case::Trace);
     }
     let raw = std::str::from_utf8(request.raw_path()).map_err(|_| Case::PathNotUtf8)?;
     let (target_authority, rest) = target::split(raw, request.method.as_str())?;
-    let authority = authority(request, target_authority)?;
+    resolve(rest, authority(request, target_authority)?)
+}
+
+/// Reads the target of a request that somebody describes: the same rules, whatever they were told in.
+pub fn described(method: &Method, raw: &str, host: &str) -> Result<Target, Case> {
+    match *method {
+        Method::TRACE => return Err(Case::Trace),
+        Method::CONNECT => return Err(Case::Connect),
+        _ => {}
+    }
+    let (target_authority, rest) = target::split(raw, method.as_str())?;
+    match (target_authority, host) {
+        (_, "") => Err(Case::HostInvalid),
+        (Some(target), host) if !target.eq_ignore_ascii_case(host) => Err(Case::HostMismatch),
+        _ => resolve(rest, host.to_ascii_lowercase()),
+    }
+}
+
+/// Refuses what makes the end of a request, or what its sender waits for, a matter of opinion.
+pub fn delivery(request: &RequestHeader) -> Result<(), Case> {
+    framing(request)?;
+    expectation(request)
+}
+
+/// Path and query behind an authority, in one form.
+fn resolve(rest: &str, authority: String) -> Result<Target, Case> {
     let (path, query) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (rest, None),
@@ -80,7 +104,7 @@ pub fn read(request: &RequestHeader) -> Result<Target, Case> {
 }
 
 /// The one authority of a request: from its target, `:authority` and Host, which must agree.
-fn authority(request: &RequestHeader, from_target: Option<&str>) -> Result<String, Case> {
+pub fn authority(request: &RequestHeader, from_target: Option<&str>) -> Result<String, Case> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(Case::HostRepeated),

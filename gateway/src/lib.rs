@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cli;
 pub mod client;
 pub mod compile;
+pub mod decision;
 pub mod demo;
 pub mod exchange;
 pub mod forward;

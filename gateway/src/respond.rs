@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use portcullis_filters::facts::HeaderEdits;
 use portcullis_filters::verdict::{Denial, Reply};
 
 use crate::exchange::Exchange;
@@ -80,6 +81,22 @@ impl Answer {
         })
     }
 
+    /// "It may pass", from a listener that only decides.
+    pub fn pass() -> Result<Self> {
+        Self::new(StatusCode::OK, "", Bytes::new())?
+            .with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+    }
+
+    /// Makes filters' changes to the header.
+    pub fn edit(&mut self, edits: &HeaderEdits) -> Result<()> {
+        forward::edit_response(&mut self.header, edits)
+    }
+
+    /// Replaces the status.
+    pub fn set_status(&mut self, status: StatusCode) -> Result<()> {
+        self.header.set_status(status)
+    }
+
     /// Adds a header field.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Result<Self> {
         self.header.insert_header(name, value)?;
@@ -96,6 +113,11 @@ impl Answer {
     /// The answer's head, for the response phase of the chain.
     pub fn header(&self) -> &ResponseHeader {
         &self.header
+    }
+
+    /// The answer's body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// Writes the answer, with what the filters add to it.

@@ -11,6 +11,7 @@ use portcullis_bundles::policies::Policies;
 use portcullis_bundles::runtime::RuntimeSwitches;
 use portcullis_bundles::switches::Switches;
 use portcullis_config::gateway::Config;
+use portcullis_config::listener::ListenerMode;
 use portcullis_config::policy::Expired;
 use portcullis_filters::chain::Chain;
 use portcullis_filters::request::{Bundle, PolicyView};
@@ -81,6 +82,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Whether a listener decides about requests that are described to it.
+    pub fn decides(&self, listener: usize) -> bool {
+        let listener = self.config.listeners.get(listener);
+        listener.is_some_and(|listener| listener.mode == ListenerMode::Decision)
+    }
+
     /// A route.
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.get(id.0 as usize)
@@ -118,6 +125,8 @@ pub enum Action {
         /// How the path changes on the way.
         rewrite: Option<Rewrite>,
     },
+    /// Nobody: the site only decides.
+    Decide,
     /// We do, with a redirect.
     Redirect {
         /// 3xx.

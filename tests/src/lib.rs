@@ -7,6 +7,7 @@
 pub mod bundle;
 pub mod corpus;
 pub mod evil;
+pub mod ext_authz;
 pub mod fortress;
 pub mod gateway;
 pub mod h1;

@@ -7,7 +7,7 @@ use super::check::Check;
 use super::{names, tls};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::document::NodeId;
-use crate::listener::{Listener, ProxyProtocol, Sources};
+use crate::listener::{Listener, ListenerMode, ProxyProtocol, Sources};
 
 /// Sockets that one hand-over to a new binary can carry, less the admin listener's and one to spare.
 const MOST: usize = 30;
@@ -66,6 +66,11 @@ fn one(check: &mut Check<'_>, node: NodeId, listener: &Listener) {
         let message = "`proxy_protocol` needs `trusted_proxies`: nobody's header would be believed";
         let help = "add the load balancers' networks to `trusted_proxies`";
         check.report_key(codes::CONFLICTING_KEYS, check.at(node, "proxy_protocol"), message, help);
+    }
+    if listener.mode == ListenerMode::Decision && nobody_is_trusted(check) {
+        let message = "`mode: decision` needs `trusted_proxies`: nobody's description of a request would be believed";
+        let help = "add the networks of those who ask to `trusted_proxies`";
+        check.report_key(codes::CONFLICTING_KEYS, check.at(node, "mode"), message, help);
     }
     if let Some(node) = check.written(node, "sources") {
         sources(check, node, &listener.sources);

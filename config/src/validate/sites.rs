@@ -72,10 +72,21 @@ fn one(check: &mut Check<'_>, node: NodeId, site: &Site) {
     if let Some(hsts) = &site.hsts {
         strict_transport(check, node, site, hsts);
     }
+    let decides = site.only_decides(&check.config.listeners);
+    if let (Some(hsts), true) = (check.written(node, "hsts"), decides) {
+        never_answers(check, hsts, "hsts");
+    }
     let routes = check.at(node, "routes");
     for (index, written) in site.routes.iter().enumerate() {
-        route(check, check.item(routes, index), written);
+        route(check, check.item(routes, index), written, decides);
     }
+}
+
+/// A key that has no meaning on a site that only decides.
+fn never_answers(check: &mut Check<'_>, node: NodeId, key: &str) {
+    let message = format!("`{key}` would do nothing: the site is served on listeners with `mode: decision` only");
+    let help = "remove it: whoever asks for the decision goes on with the request";
+    check.report_key(codes::CONFLICTING_KEYS, node, message, help);
 }
 
 fn strict_transport(check: &mut Check<'_>, site_node: NodeId, site: &Site, hsts: &Hsts) {
@@ -144,11 +155,19 @@ fn hosts(check: &mut Check<'_>, list: NodeId, sites: &[Site]) {
     }
 }
 
-fn route(check: &mut Check<'_>, node: NodeId, route: &Route) {
+fn route(check: &mut Check<'_>, node: NodeId, route: &Route, decides: bool) {
     if let Some(name) = &route.name {
         names::name(check, check.at(node, "name"), false, name);
     }
     matches(check, check.at(node, "match"), &route.matches);
+    if decides {
+        for key in ["proxy", "redirect", "respond"] {
+            if let Some(node) = check.written(node, key) {
+                never_answers(check, node, key);
+            }
+        }
+        return;
+    }
     let actions = [route.proxy.is_some(), route.redirect.is_some(), route.respond.is_some()];
     match actions.iter().filter(|given| **given).count() {
         0 => {

@@ -7,9 +7,9 @@ use pingora_error::Result;
 use pingora_proxy::Session;
 use portcullis_filters::chain::Progress;
 use portcullis_filters::request::Request;
-use portcullis_filters::verdict::{Denial, Reason, Stop};
+use portcullis_filters::verdict::{Denial, Reason, Reply, Stop};
 
-use super::{Exchange, chain_of, head};
+use super::{Exchange, chain_of, head, subject};
 use crate::client;
 use crate::intake;
 use crate::listener::Connection;
@@ -27,6 +27,11 @@ const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static(problem::METHOD
 impl Exchange {
     /// Takes the request in. `true`: it was answered.
     pub async fn receive(&mut self, session: &mut Session) -> Result<bool> {
+        self.connection = Connection::shared(session);
+        if self.is_decision() {
+            self.decide(session).await?;
+            return Ok(true);
+        }
         let answer = match self.admit(session).await {
             Ok(None) => return self.invite_body(session).await,
             Ok(Some(answer)) => answer,
@@ -60,8 +65,8 @@ impl Exchange {
             Found::None => None,
         };
         self.check_load()?;
-        if let Some(answer) = self.run_chain(session).await? {
-            return Ok(Some(answer));
+        if let Some(reply) = self.run_chain(session).await? {
+            return Ok(Some(Answer::reply(&reply).map_err(broken)?));
         }
         match found {
             Found::Route(_) => match self.own_answer()? {
@@ -77,17 +82,12 @@ impl Exchange {
                 ))
             }
             Found::None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
-            Found::MethodNotAllowed(methods) => {
-                let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-                let denial = Denial::new(StatusCode::METHOD_NOT_ALLOWED, Reason("method_not_allowed"));
-                Err(denial.header(header::ALLOW, HeaderValue::from_str(&allow).map_err(broken)?))
-            }
+            Found::MethodNotAllowed(methods) => Err(method_not_allowed(&methods)?),
         }
     }
 
     /// Who asks for what.
     fn identify(&mut self, session: &Session) -> Result<(), Denial> {
-        self.connection = Connection::shared(session);
         let request = session.req_header();
         let (peer, tls) = match &self.connection {
             Some(connection) => (connection.peer().ip(), connection.tls().is_some()),
@@ -122,7 +122,7 @@ impl Exchange {
     }
 
     /// What is too much is refused before anybody looks at it.
-    fn check_limits(&self, session: &Session) -> Result<(), Denial> {
+    pub(super) fn check_limits(&self, session: &Session) -> Result<(), Denial> {
         let limits = &self.snapshot.gateway.config.limits;
         let headers = &session.req_header().headers;
         if headers.len() > limits.request_headers as usize {
@@ -148,30 +148,30 @@ impl Exchange {
         self.find(session, &session.req_header().method)
     }
 
-    fn find(&self, session: &Session, method: &Method) -> Found {
+    pub(super) fn find(&self, session: &Session, method: &Method) -> Found {
         let (Some(target), Some(connection)) = (&self.target, &self.connection) else {
             return Found::None;
         };
-        let headers = &session.req_header().headers;
+        let (_, headers) = subject(session.req_header(), self.described.as_deref());
         let router = &self.snapshot.gateway.router;
         router.find(connection.listener().index, &target.host, &target.path, method, headers)
     }
 
     /// The route that a CORS preflight (Fetch standard) asks about.
-    fn route_of_preflight(&self, session: &Session) -> Option<RouteId> {
-        let request = session.req_header();
-        if request.method != Method::OPTIONS || !request.headers.contains_key(header::ORIGIN) {
+    pub(super) fn route_of_preflight(&self, session: &Session) -> Option<RouteId> {
+        let (method, headers) = subject(session.req_header(), self.described.as_deref());
+        if *method != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
             return None;
         }
-        let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
         match self.find(session, &Method::from_bytes(asked.as_bytes()).ok()?) {
             Found::Route(id) => Some(id),
             Found::MethodNotAllowed(_) | Found::None => None,
         }
     }
 
-    /// Runs the request phase of the chain.
-    async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Answer>, Denial> {
+    /// Runs the request phase of the chain. A filter may answer.
+    pub(super) async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Box<Reply>>, Denial> {
         let snapshot = std::sync::Arc::clone(&self.snapshot);
         let chain = chain_of(&snapshot, self.route);
         let state = self.chain.insert(chain.start());
@@ -181,8 +181,8 @@ impl Exchange {
         let policy = snapshot.policy.view(snapshot.gateway.expired, self.now.unix());
         loop {
             let progress = {
-                let request = session.req_header();
-                let head = head(&request.method, &request.headers, target, client, self.now);
+                let (method, headers) = subject(session.req_header(), self.described.as_deref());
+                let head = head(method, headers, target, client, self.now);
                 chain.on_request(
                     state,
                     &mut Request {
@@ -202,7 +202,7 @@ impl Exchange {
                     self.denied_by = Some(info.link);
                     return Err(denial);
                 }
-                Progress::Stop(Stop::Reply(reply), _) => return Ok(Some(Answer::reply(&reply).map_err(broken)?)),
+                Progress::Stop(Stop::Reply(reply), _) => return Ok(Some(reply)),
             }
         }
     }
@@ -228,7 +228,7 @@ impl Exchange {
                         .map_err(broken)?,
                 ))
             }
-            None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
+            Some(Action::Decide) | None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
         }
     }
 
@@ -290,8 +290,15 @@ fn expects_to_continue(session: &Session) -> bool {
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
+/// A path is known, and the method is not.
+pub(super) fn method_not_allowed(methods: &[Method]) -> Result<Denial, Denial> {
+    let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let denial = Denial::new(StatusCode::METHOD_NOT_ALLOWED, Reason("method_not_allowed"));
+    Ok(denial.header(header::ALLOW, HeaderValue::from_str(&allow).map_err(broken)?))
+}
+
 /// Something that validation made impossible.
-fn broken(_: impl std::fmt::Debug) -> Denial {
+pub(super) fn broken(_: impl std::fmt::Debug) -> Denial {
     Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("internal"))
 }
 

@@ -10,7 +10,7 @@ use portcullis_filters::verdict::{Denial, Reason, Stop};
 
 use crate::listener::Connection;
 
-use super::{Exchange, chain_of, head};
+use super::{Exchange, chain_of, head, subject};
 use crate::forward;
 use crate::respond::Answer;
 use crate::upstream::response::Fault;
@@ -51,12 +51,12 @@ impl Exchange {
         Ok(())
     }
 
-    fn on_response(&mut self, session: &Session, response: &ResponseHeader) -> Result<(), Stop> {
+    pub(super) fn on_response(&mut self, session: &Session, response: &ResponseHeader) -> Result<(), Stop> {
         let (Some(state), Some(target), Some(client)) = (&mut self.chain, &self.target, &self.client) else {
             return Ok(());
         };
-        let request = session.req_header();
-        let head = head(&request.method, &request.headers, target, client, self.now);
+        let (method, fields) = subject(session.req_header(), self.described.as_deref());
+        let head = head(method, fields, target, client, self.now);
         let (status, headers) = (response.status, &response.headers);
         let mut response = Response {
             head: &head,

@@ -103,7 +103,7 @@ impl Exchange {
     pub(super) fn upstream<'s>(&self, snapshot: &'s crate::snapshot::Snapshot) -> Option<&'s Upstream> {
         match snapshot.gateway.route(self.route?)?.action {
             Action::Proxy { upstream, .. } => snapshot.gateway.upstreams.get(upstream).map(|upstream| &**upstream),
-            Action::Redirect { .. } | Action::Respond { .. } => None,
+            Action::Decide | Action::Redirect { .. } | Action::Respond { .. } => None,
         }
     }
 

@@ -9,7 +9,7 @@ use portcullis_filters::receipt::Receipt;
 use portcullis_filters::record::LogRecord;
 use portcullis_filters::verdict::{Denial, Reason};
 
-use super::{Exchange, answer, chain_of};
+use super::{Exchange, answer, chain_of, subject};
 use crate::snapshot::BundleState;
 use crate::telemetry::access_log::{AccessRecord, TlsRecord, UpstreamRecord};
 use crate::telemetry::metrics::{Observation, UpstreamObservation};
@@ -93,7 +93,8 @@ impl Exchange {
 
     fn access_record<'a>(&'a self, session: &'a Session, fields: &'a LogRecord, took: Duration) -> AccessRecord<'a> {
         let request = session.req_header();
-        let header = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
+        let (method, fields_of_request) = subject(request, self.described.as_deref());
+        let header = |name| fields_of_request.get(name).map(http::HeaderValue::as_bytes);
         let (path, query) = match &self.target {
             Some(target) => (
                 target.path.as_bytes(),
@@ -117,7 +118,7 @@ impl Exchange {
                 server_name: tls.server_name.as_deref(),
                 client: tls.client.as_deref(),
             }),
-            method: request.method.as_str(),
+            method: method.as_str(),
             host: self
                 .target
                 .as_ref()

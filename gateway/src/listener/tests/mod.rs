@@ -246,6 +246,7 @@ async fn start(policy: EdgePolicy, edit: impl FnOnce(&mut Listener)) -> Running 
         .local_addr()
         .unwrap();
     let mut listener = Listener {
+        mode: portcullis_config::listener::ListenerMode::default(),
         name: "test".to_owned(),
         address,
         h2c: false,
