@@ -13,7 +13,7 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     let mut length = value.len();
     while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
+        bytes.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
         length >>= 7;
     }
     bytes.push(u8::try_from(length).expect("seven bits"));

@@ -34,12 +34,12 @@ fn ask(address: SocketAddr, method: &str, uri: &str, path: &str, more: &[(&str, 
 #[test]
 fn w_04_no_spelling_of_the_target_escapes_its_policy() {
     let gateway = start(
-        r#"
+        r"
 - id: chat
   spec:
     selector: { pathExact: /v1/chat, methods: [GET] }
     rules: [{ name: all, limit_keys: [], algorithm: token_bucket, algorithm_config: { tokens_per_second: 0.001, burst: 1 } }]
-"#,
+",
     );
     let decide = |method: &str, uri: &str| ask(gateway.public, method, uri, "/v1/decision", &[]);
     assert_eq!(decide("GET", "/v1/chat").status, 200);
