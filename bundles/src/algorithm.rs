@@ -6,6 +6,7 @@
 
 mod check;
 mod cost;
+pub mod cost_based;
 mod period;
 pub mod token_bucket;
 
@@ -22,6 +23,7 @@ use crate::strict::Json;
 use check::Check;
 
 pub use cost::Cost;
+pub use cost_based::{CostBased, CostBasedConfig};
 pub use period::Period;
 pub use token_bucket::{TokenBucket, TokenBucketConfig};
 
@@ -30,6 +32,8 @@ pub use token_bucket::{TokenBucket, TokenBucketConfig};
 pub enum Limit {
     /// Tokens come back at a steady rate up to a burst.
     TokenBucket(TokenBucket),
+    /// A budget for each period of UTC.
+    CostBased(CostBased),
 }
 
 /// The numbers of an algorithm as written; which one's, the rule's `algorithm` says.
@@ -38,13 +42,15 @@ pub enum Limit {
 pub enum AlgorithmConfig {
     /// Of `token_bucket`.
     TokenBucket(TokenBucketConfig),
+    /// Of `cost_based`.
+    CostBased(CostBasedConfig),
 }
 
 /// The algorithms that are enforced.
-pub const NAMES: [&str; 1] = [token_bucket::NAME];
+pub const NAMES: [&str; 2] = [token_bucket::NAME, cost_based::NAME];
 
 /// Algorithms of the format that this version does not enforce.
-pub const NOT_ENFORCED: [&str; 4] = ["cost_based", "token_bucket_llm", "loop_detection", "circuit_breaker"];
+pub const NOT_ENFORCED: [&str; 3] = ["token_bucket_llm", "loop_detection", "circuit_breaker"];
 
 /// The largest number of tokens: every sum of two is exact to a millionth.
 pub const MAX_TOKENS: f64 = 1e9;
@@ -57,6 +63,7 @@ impl Limit {
     pub const fn algorithm(&self) -> &'static str {
         match self {
             Self::TokenBucket(_) => token_bucket::NAME,
+            Self::CostBased(_) => cost_based::NAME,
         }
     }
 }
@@ -64,13 +71,16 @@ impl Limit {
 /// The limit that `algorithm` and `config` describe. `None` when something was added to `problems`.
 ///
 /// `rule` is the place of the rule that holds both.
-#[allow(clippy::single_match_else)] // one arm an algorithm
 pub(crate) fn compile(algorithm: &str, config: &Json, rule: &Place<'_>, problems: &mut Problems) -> Option<Limit> {
     let place = rule.field("algorithm_config");
     match algorithm {
         token_bucket::NAME => {
             let written = read(config, &place, problems)?;
             token_bucket::compile(&written, &mut Check::at(&place, problems)).map(Limit::TokenBucket)
+        }
+        cost_based::NAME => {
+            let written = read(config, &place, problems)?;
+            cost_based::compile(&written, &mut Check::at(&place, problems)).map(Limit::CostBased)
         }
         _ => {
             refuse(algorithm, rule, problems);
@@ -83,6 +93,7 @@ pub(crate) fn compile(algorithm: &str, config: &Json, rule: &Place<'_>, problems
 pub(crate) fn is_shaped(algorithm: &str, document: &Document, config: NodeId, out: &mut Diagnostics) -> bool {
     match algorithm {
         token_bucket::NAME => decode::<TokenBucketConfig>(document, config, &[], out).is_some(),
+        cost_based::NAME => decode::<CostBasedConfig>(document, config, &[], out).is_some(),
         _ => true,
     }
 }
@@ -91,6 +102,9 @@ pub(crate) fn is_shaped(algorithm: &str, document: &Document, config: NodeId, ou
 pub(crate) fn stand_in(algorithm: &str) -> Json {
     Json(match algorithm {
         token_bucket::NAME => serde_json::json!({ "tokens_per_second": 1, "burst": 1 }),
+        cost_based::NAME => serde_json::json!({
+            "budget": 1, "period": "1h", "staged_actions": [{ "threshold_percent": 100, "action": "reject" }]
+        }),
         _ => serde_json::Value::Null,
     })
 }

@@ -131,7 +131,7 @@ pub struct Rule {
     pub name: Option<String>,
     /// What requests are counted by, such as `jwt:sub` or `ip:address`. None: one counter for all.
     pub limit_keys: Vec<String>,
-    /// How it limits: `token_bucket`.
+    /// How it limits: `token_bucket` or `cost_based`.
     pub algorithm: String,
     /// The algorithm's numbers.
     #[schemars(with = "crate::algorithm::AlgorithmConfig")]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::algorithm::Limit;
+use crate::algorithm::{Limit, Period};
 use crate::format::{Mode, OnMissing};
 use crate::policies::{Policies, Policy, Rule, Suspension};
 use crate::timestamp::Timestamp;
@@ -87,6 +87,13 @@ pub enum LimitSummary {
         /// Tokens in a full bucket.
         burst: f64,
     },
+    /// A budget.
+    CostBased {
+        /// What may be used in a period.
+        most: f64,
+        /// The period.
+        period: Period,
+    },
 }
 
 impl fmt::Display for LimitSummary {
@@ -96,6 +103,7 @@ impl fmt::Display for LimitSummary {
                 tokens_per_second,
                 burst,
             } => write!(f, "{tokens_per_second} a second, {burst} at once"),
+            Self::CostBased { most, period } => write!(f, "{most} in {}", period.as_str()),
         }
     }
 }
@@ -169,6 +177,10 @@ impl LimitSummary {
             Limit::TokenBucket(bucket) => Self::TokenBucket {
                 tokens_per_second: bucket.tokens_per_second,
                 burst: bucket.burst,
+            },
+            Limit::CostBased(budget) => Self::CostBased {
+                most: budget.most,
+                period: budget.period,
             },
         }
     }

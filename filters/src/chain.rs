@@ -9,6 +9,7 @@ mod state;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -56,6 +57,8 @@ pub enum Progress {
     Stop(Stop, Box<StopInfo>),
     /// Call [`Chain::on_request`] again when this is ready; it goes on at the same link.
     Wait(Waiting),
+    /// Call [`Chain::on_request`] again after so long; it goes on at the same link.
+    Pause(Duration),
 }
 
 impl Chain {
@@ -73,7 +76,7 @@ impl Chain {
             let claims = request.facts.claims.clone();
             let first = state.counts(link, Phases::REQUEST) || state.waits > 0;
             let mut settled = link.on_request(slot(&mut state.slots, link), request, &mut state.shadow_claims, first);
-            if matches!(settled, Settled::Wait(_)) && state.waits >= MAX_WAITS {
+            if matches!(settled, Settled::Wait(_) | Settled::Pause(_)) && state.waits >= MAX_WAITS {
                 let error = FilterError::unavailable("filter_waits", "the filter waits again and again");
                 settled = link.settle_for(Err(error), request.facts, request.facts.decisions.len());
             }
@@ -81,6 +84,10 @@ impl Chain {
                 Settled::Wait(waiting) => {
                     state.waits += 1;
                     return Progress::Wait(waiting);
+                }
+                Settled::Pause(span) => {
+                    state.waits += 1;
+                    return Progress::Pause(span);
                 }
                 Settled::Stop(stop, info) => return state.stop(stop, info),
                 Settled::Go => state.passed(link),
@@ -184,7 +191,7 @@ impl Chain {
     ) -> Option<Progress> {
         match self.links.first()?.settle_for(outcome, facts, known) {
             Settled::Stop(stop, info) => Some(state.stop(stop, info)),
-            Settled::Go | Settled::Wait(_) => None,
+            Settled::Go | Settled::Wait(_) | Settled::Pause(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::client::ClientCertificate;
 use crate::record::Decision;
+use crate::verdict::Reason;
 
 /// Findings of an exchange.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub struct Facts {
     pub response_headers: HeaderEdits,
     /// The tightest limit that was evaluated and enforced.
     pub limit: Option<Limit>,
+    /// What the client is warned of: a limit that it will reach.
+    pub warning: Option<Reason>,
     /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
     pub decisions: SmallVec<[Decision; 4]>,
 }
@@ -236,7 +239,7 @@ mod tests {
     fn decisions_are_bounded() {
         let mut facts = Facts::default();
         for _ in 0..1000 {
-            facts.decide(Decision::new(crate::record::Action::Deny, crate::verdict::Reason("x")));
+            facts.decide(Decision::new(crate::record::Action::Deny, Reason("x")));
         }
         assert_eq!(facts.decisions.len(), Facts::MAX_DECISIONS);
     }

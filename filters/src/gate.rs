@@ -10,7 +10,7 @@ use portcullis_config::site::{Mode, OnError};
 
 use crate::attributes::RequestAttributes;
 use crate::filter::Phases;
-use crate::jitter;
+use crate::jitter::{self, Salt};
 use crate::link::{ErasedFilter, Failed, Link, LinkInfo, Slot, caught};
 use crate::record::{Action, Decision, LogRecord};
 use crate::request::{Bundle, Request};
@@ -28,19 +28,21 @@ const RETRY_AFTER: u32 = 3600;
 /// The gate.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    salt: [u8; 16],
+    salt: Salt,
 }
 
 impl Gate {
     pub(crate) fn new(env: &BuildEnv<'_>) -> Self {
         Self {
-            salt: env.zones.entropy().jitter_salt,
+            salt: Salt::Own(env.zones.entropy().jitter_salt),
         }
     }
 
     /// Of a chain that lets nothing pass.
     pub(crate) const fn closed() -> Self {
-        Self { salt: [0; 16] }
+        Self {
+            salt: Salt::Own([0; 16]),
+        }
     }
 
     /// The link at place 0. All gates of an instance count together.
@@ -92,7 +94,7 @@ impl Gate {
     }
 
     fn refuse(&self, request: &mut Request<'_>, switch: &Switch) -> Verdict {
-        let retry_after = jitter::spread(RETRY_AFTER, &self.salt, request, &[], KILL_SWITCH);
+        let retry_after = jitter::spread(RETRY_AFTER, self.salt, request, ("", ""), KILL_SWITCH);
         let mut decision = Decision::new(Action::Deny, KILL_SWITCH);
         decision.rule = Some(Arc::from(switch.key.to_string()));
         let origin = match &switch.origin {

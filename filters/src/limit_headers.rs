@@ -1,5 +1,5 @@
 //! The limit's state for the client: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the
-//! classic `RateLimit-Limit`, `-Remaining` and `-Reset`. Which limit is told is decided by [`Facts::tighten`].
+//! classic `RateLimit-Limit`, `-Remaining` and `-Reset`; and `X-Portcullis-Warning`. Which limit is told is decided by [`Facts::tighten`].
 
 use std::io::Write;
 
@@ -13,8 +13,13 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// Adds the header fields of the tightest limit, if one was evaluated, to the answer.
+const WARNING: HeaderName = HeaderName::from_static("x-portcullis-warning");
+
+/// Adds the header fields of the tightest limit, if one was evaluated, to the answer, and the warning if there is one.
 pub(crate) fn add(facts: &mut Facts) {
+    if let Some(warning) = facts.warning {
+        facts.response_headers.set(WARNING, HeaderValue::from_static(warning.0));
+    }
     let Some(limit) = facts.limit.take() else { return };
     let mut text = Vec::with_capacity(limit.name.len() + 64);
     let Limit {

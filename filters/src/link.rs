@@ -6,6 +6,7 @@ mod settle;
 mod stats;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_config::site::{Mode, OnError};
@@ -55,6 +56,7 @@ pub(crate) enum Settled {
     Go,
     Stop(Stop, Box<StopInfo>),
     Wait(Waiting),
+    Pause(Duration),
 }
 
 impl Link {
@@ -213,6 +215,7 @@ fn scratch(facts: &Facts) -> Facts {
         request_headers: facts.request_headers.clone(),
         response_headers: facts.response_headers.clone(),
         limit: facts.limit.clone(),
+        warning: facts.warning,
         decisions: smallvec::SmallVec::new(),
     }
 }
@@ -224,7 +227,9 @@ fn same(known: Option<&Arc<Claims>>, found: &Arc<Claims>) -> bool {
 /// Only the request phase can wait.
 fn later(outcome: Outcome) -> Outcome {
     match outcome {
-        Ok(Verdict::Wait(_)) => Err(FilterError::internal("filter_waits", "only the request phase can wait")),
+        Ok(Verdict::Wait(_) | Verdict::Pause(_)) => {
+            Err(FilterError::internal("filter_waits", "only the request phase can wait"))
+        }
         other => other,
     }
 }

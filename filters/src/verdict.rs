@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -17,6 +18,8 @@ pub enum Verdict {
     /// Request phase only: the same hook is called again when the future is ready. For the few filters that must wait
     /// for I/O that somebody else does.
     Wait(Waiting),
+    /// Request phase only: the same hook is called again after so long. For the few filters that hold requests back.
+    Pause(Duration),
 }
 
 impl fmt::Debug for Verdict {
@@ -25,6 +28,7 @@ impl fmt::Debug for Verdict {
             Self::Continue => f.write_str("Continue"),
             Self::Stop(stop) => f.debug_tuple("Stop").field(stop).finish(),
             Self::Wait(_) => f.write_str("Wait(..)"),
+            Self::Pause(span) => f.debug_tuple("Pause").field(span).finish(),
         }
     }
 }

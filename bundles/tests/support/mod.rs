@@ -142,13 +142,16 @@ fn refuses(rule: &Rule, request: &Sample, spent: &mut HashMap<String, f64>) -> O
             (None, OnMissing::Deny) => return Some("descriptor_missing"),
         }
     }
-    let Limit::TokenBucket(bucket) = &rule.limit;
-    let cost = match &bucket.cost {
+    let (cost, most, reason) = match &rule.limit {
+        Limit::TokenBucket(bucket) => (&bucket.cost, bucket.burst, "token_bucket_exceeded"),
+        Limit::CostBased(budget) => (&budget.cost, budget.most, "budget_exceeded"),
+    };
+    let cost = match cost {
         Cost::Fixed(cost) | Cost::Header { default: cost, .. } | Cost::Query { default: cost, .. } => *cost,
     };
     let spent = spent.entry(counter).or_default();
-    if *spent + cost > bucket.burst {
-        return Some("token_bucket_exceeded");
+    if *spent + cost > most {
+        return Some(reason);
     }
     *spent += cost;
     None

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_config::site::{Mode, OnError};
 
@@ -43,6 +44,11 @@ impl Link {
                 return (Settled::Go, None);
             }
             Ok(Verdict::Wait(waiting)) => return (Settled::Wait(waiting), None),
+            // A shadow holds nobody back; it is asked again at once.
+            Ok(Verdict::Pause(span)) => {
+                let enforced = self.info.mode == Mode::Enforce;
+                return (Settled::Pause(if enforced { span } else { Duration::ZERO }), None);
+            }
             Ok(Verdict::Stop(Stop::Deny(denial))) => (Action::Deny, denial.reason, None, Some(Stop::Deny(denial))),
             Ok(Verdict::Stop(stop @ Stop::Reply(_))) => (Action::Reply, REPLIED, None, Some(stop)),
             Err(error) => {

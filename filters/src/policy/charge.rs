@@ -2,11 +2,13 @@
 //! counter stands in its own file; the engine charges the parts of all rules together.
 
 mod cost;
+mod cost_based;
 mod token_bucket;
 
 use std::sync::Arc;
 
 use portcullis_bundles::algorithm::Limit;
+use portcullis_bundles::algorithm::cost_based::Stage;
 use portcullis_bundles::format::OnMissing;
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
@@ -14,10 +16,12 @@ use smallvec::SmallVec;
 use super::subject::Subject;
 use crate::attributes::KeyError;
 use crate::buckets::{Charge, KeyHasher, Params, Taken};
+use crate::client::Now;
 use crate::facts;
 use crate::limit_stats::LimitStats;
 use crate::verdict::Reason;
 
+pub use cost_based::BUDGET_EXCEEDED;
 pub use token_bucket::EXCEEDED;
 
 /// What is charged to one counter, and what it means when there is not enough.
@@ -28,6 +32,8 @@ pub(super) struct Part<'p> {
     pub(super) charge: Charge,
     /// Why it refuses.
     pub(super) reason: Reason,
+    /// What happens before it does, by rising thresholds.
+    pub(super) stages: &'p [Stage],
 }
 
 /// What a request is charged: all of it or nothing.
@@ -89,14 +95,16 @@ struct Applying<'p, 's, S> {
     stats: &'s LimitStats,
     /// Has the rule and the values of its keys in it.
     hasher: KeyHasher,
+    now: Now,
 }
 
 /// The longest time in which a bucket of this rule fills steadily.
 pub(super) fn fill_ns(rule: &Rule) -> u64 {
-    let params = match &rule.limit {
-        Limit::TokenBucket(bucket) => token_bucket::params(bucket),
-    };
-    params.as_ref().map_or(0, Params::fill_ns)
+    match &rule.limit {
+        Limit::TokenBucket(bucket) => token_bucket::params(bucket).as_ref().map_or(0, Params::fill_ns),
+        // Windows know their own end.
+        Limit::CostBased(_) => 0,
+    }
 }
 
 /// Adds what a rule that applies charges.
@@ -105,9 +113,10 @@ pub(super) fn due<'p>(
     rule: &'p Rule,
     subject: &impl Subject,
     mut hasher: KeyHasher,
-    stats: &LimitStats,
+    by: (&LimitStats, Now),
     parts: &mut Parts<'p>,
 ) -> Result<Due, RuleError> {
+    let (stats, now) = by;
     for key in &rule.keys {
         let there = subject
             .count_by(key, &mut hasher)
@@ -128,9 +137,11 @@ pub(super) fn due<'p>(
         subject,
         stats,
         hasher,
+        now,
     };
     match &rule.limit {
         Limit::TokenBucket(bucket) => token_bucket::add(bucket, &applying, parts)?,
+        Limit::CostBased(budget) => cost_based::add(budget, &applying, parts)?,
     }
     Ok(Due::Added)
 }
@@ -142,6 +153,7 @@ impl<'p, S: Subject> Applying<'p, '_, S> {
             rule: &self.rule.name,
             charge,
             reason,
+            stages: &[],
         }
     }
 

@@ -1,9 +1,10 @@
 //! The keys of `policy` as written. What it enforces stands in the bundle.
 
+use portcullis_config::units::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Where the bundle's counters are kept.
+/// Where the bundle's counters are kept, and how its verdicts are carried out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
@@ -11,10 +12,49 @@ pub struct PolicyConfig {
     /// not whole again, new ones share one counter for each rule.
     #[schemars(range(min = 1, max = 16_777_216))]
     pub max_keys: usize,
+    /// How many requests a budget may hold back.
+    pub throttle: ThrottleConfig,
+    /// How `Retry-After` is spread.
+    pub retry_jitter: RetryJitter,
+}
+
+/// How many requests a budget may hold back. Those beyond are refused.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThrottleConfig {
+    /// At once.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_waiting: usize,
+    /// For how long. A request that a bundle would hold back for longer is refused.
+    pub max_delay: Duration,
+}
+
+/// How `Retry-After` is spread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryJitter {
+    /// By random bytes of this instance, so that no client can tell its number.
+    #[default]
+    Salted,
+    /// As Fairvisor Edge does.
+    Public,
 }
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { max_keys: 1 << 20 }
+        Self {
+            max_keys: 1 << 20,
+            throttle: ThrottleConfig::default(),
+            retry_jitter: RetryJitter::default(),
+        }
+    }
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> Self {
+        Self {
+            max_waiting: 1_000,
+            max_delay: Duration::from_secs(30),
+        }
     }
 }

@@ -17,8 +17,10 @@ use smallvec::SmallVec;
 
 use super::charge::{Due, Parts, RuleError, due, fill_ns};
 use super::reservation::Reservation;
+use super::signal::Signal;
 use super::subject::Subject;
 use crate::buckets::{BucketTable, KeyHasher, Taken};
+use crate::client::Now;
 use crate::facts::Limit;
 use crate::limit_stats::LimitStats;
 use crate::record::{Action, Decision};
@@ -39,10 +41,7 @@ pub(super) struct Engine<'e> {
     pub(super) table: &'e BucketTable,
     pub(super) stats: &'e LimitStats,
     pub(super) secret: &'e [u8; 16],
-    /// Seconds since 1970.
-    pub(super) unix: i64,
-    /// Nanoseconds of the monotonic clock.
-    pub(super) now: u64,
+    pub(super) now: Now,
     /// The link itself is in shadow, so all counters are.
     pub(super) shadow: bool,
 }
@@ -54,6 +53,8 @@ pub(super) struct Evaluation {
     pub(super) refusal: Option<Refusal>,
     /// Limits that let it pass.
     pub(super) limits: SmallVec<[Limit; 4]>,
+    /// What those that pass are told or held back for.
+    pub(super) signals: SmallVec<[Signal; 2]>,
     /// What policies in shadow would have done.
     pub(super) shadow: SmallVec<[Decision; 2]>,
     /// Whether any policy is about the request.
@@ -74,6 +75,15 @@ pub(super) struct Refusal {
 
 /// A rule that refuses whatever its bucket holds.
 struct Denying<'p>(&'p Policy, &'p Rule);
+
+impl Evaluation {
+    /// The signal that is told: that of the longest delay, else the first.
+    pub(super) fn loudest(&self) -> Option<&Signal> {
+        self.signals
+            .iter()
+            .reduce(|known, next| if next.outranks(known) { next } else { known })
+    }
+}
 
 impl Engine<'_> {
     /// Evaluates the bundle for a subject.
@@ -103,14 +113,14 @@ impl Engine<'_> {
     }
 
     fn mode(&self, policy: &Policy) -> Mode {
-        self.policies.mode(policy, self.unix)
+        self.policies.mode(policy, self.now.unix())
     }
 
     /// Another bundle may have other parameters; the table must know before they are used.
     fn tell_table(&self) {
         let digest = self.policies.digest().as_bytes();
         let tag = digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte));
-        self.table.in_use(tag.max(1), self.now, || {
+        self.table.in_use(tag.max(1), self.now.monotonic_ns, || {
             let rules = self
                 .policies
                 .all()
@@ -151,7 +161,7 @@ impl Engine<'_> {
     ) -> Result<(), RuleError> {
         let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
         let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
-        if due(policy, rule, subject, hasher, self.stats, parts)? == Due::Deny {
+        if due(policy, rule, subject, hasher, (self.stats, self.now), parts)? == Due::Deny {
             denying.get_or_insert(Denying(policy, rule));
         }
         Ok(())
@@ -172,6 +182,11 @@ impl Engine<'_> {
         if self.take(parts, &mut answers) {
             let limits = parts.iter().zip(&answers).map(|(part, taken)| part.limit(taken));
             evaluation.limits.extend(limits);
+            let signals = parts
+                .iter()
+                .zip(&answers)
+                .filter_map(|(part, taken)| Signal::of(part, taken));
+            evaluation.signals.extend(signals);
             evaluation.reserved = Reservation::of(parts, &answers);
             return;
         }
@@ -198,10 +213,21 @@ impl Engine<'_> {
         let passes = if evaluation.refusal.is_none() {
             self.take(&parts, &mut answers)
         } else {
-            answers.extend(parts.iter().map(|part| self.table.peek(&part.charge, self.now)));
+            answers.extend(
+                parts
+                    .iter()
+                    .map(|part| self.table.peek(&part.charge, self.now.monotonic_ns)),
+            );
             answers.iter().all(|taken| taken.allowed)
         };
-        if !passes && let Some(refusal) = refusal(&parts, &answers) {
+        if passes {
+            let signals = parts
+                .iter()
+                .zip(&answers)
+                .filter_map(|(part, taken)| Signal::of(part, taken));
+            let told = signals.map(|signal| in_shadow(signal.decision(), &signal.policy, Some(&signal.rule)));
+            evaluation.shadow.extend(told);
+        } else if let Some(refusal) = refusal(&parts, &answers) {
             let decision = Decision::new(Action::Deny, refusal.reason);
             evaluation
                 .shadow
@@ -214,13 +240,13 @@ impl Engine<'_> {
         match parts.as_slice() {
             [] => true,
             [one] => {
-                let taken = self.table.take(&one.charge, self.now);
+                let taken = self.table.take(&one.charge, self.now.monotonic_ns);
                 answers.push(taken);
                 taken.allowed || one.charge.soft
             }
             all => {
                 let charges: SmallVec<[_; 4]> = all.iter().map(|part| part.charge).collect();
-                self.table.take_all(&charges, self.now, answers)
+                self.table.take_all(&charges, self.now.monotonic_ns, answers)
             }
         }
     }

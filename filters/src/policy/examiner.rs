@@ -9,6 +9,7 @@ use portcullis_bundles::switches::Phase;
 
 use super::engine::{ALL_PASSED, Engine, Evaluation, NO_POLICY};
 use crate::buckets::BucketTable;
+use crate::client::Now;
 use crate::gate::KILL_SWITCH;
 use crate::limit_stats::LimitStats;
 use crate::verdict::Reason;
@@ -33,15 +34,17 @@ impl Examiner for PolicyExaminer {
             stats: &stats,
             // Nobody outside can choose which of these few keys meet.
             secret: &[0; 16],
-            unix: now,
-            now: 0,
+            now: Now {
+                monotonic_ns: 0,
+                unix_ms: u64::try_from(now).unwrap_or(0).saturating_mul(1000),
+            },
             shadow: false,
         };
         let mut last = Evaluation::default();
         for _ in 0..repeat.max(1) {
             last = engine.evaluate(request).map_err(|error| error.to_string())?;
         }
-        Ok(decision(last))
+        Ok(decision(&last))
     }
 }
 
@@ -59,12 +62,13 @@ fn killed(policies: &Policies, request: &Sample, now: i64) -> Option<Decision> {
     Some(reject(KILL_SWITCH, None, Some(switch.key.to_string())))
 }
 
-fn decision(evaluation: Evaluation) -> Decision {
-    if let Some(refusal) = evaluation.refusal {
+fn decision(evaluation: &Evaluation) -> Decision {
+    if let Some(refusal) = &evaluation.refusal {
         let (policy, rule) = (refusal.policy.as_ref().into(), refusal.rule.as_ref().into());
         return reject(refusal.reason, Some(policy), Some(rule));
     }
-    let reason = if evaluation.matched { ALL_PASSED } else { NO_POLICY };
+    let passed = if evaluation.matched { ALL_PASSED } else { NO_POLICY };
+    let reason = evaluation.loudest().map_or(passed, |signal| signal.reason);
     Decision {
         outcome: Outcome::Allow,
         reason: reason.0.to_owned(),

@@ -1,16 +1,19 @@
 //! The link between chain and engine: the bundle that is in force, the counters' zone, and the verdict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
+use portcullis_bundles::algorithm::cost_based::MAX_DELAY_MS;
 use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::site::Mode;
 
-use super::config::PolicyConfig;
+use super::config::{PolicyConfig, RetryJitter, ThrottleConfig};
 use super::engine::{Engine, Evaluation, Refusal};
+use super::throttle::{QUEUE_FULL, Throttle, Ticket};
 use crate::buckets::BucketTable;
 use crate::filter::{Filter, Phases};
-use crate::jitter;
+use crate::jitter::{self, Salt};
 use crate::limit_stats::LimitStats;
 use crate::record::{Action, Decision};
 use crate::request::{Bundle, Request};
@@ -25,15 +28,24 @@ pub struct PolicyFilter {
     table: Arc<BucketTable>,
     stats: Arc<LimitStats>,
     secret: [u8; 16],
-    salt: [u8; 16],
+    salt: Salt,
+    throttle: Arc<Throttle>,
+    queue: ThrottleConfig,
     shadow: bool,
+}
+
+/// What is kept of a request while it goes through.
+#[derive(Debug, Default)]
+pub struct PolicyState {
+    /// It was judged and is held back.
+    held: Option<Ticket>,
 }
 
 impl Filter for PolicyFilter {
     const KIND: &'static str = "policy";
     const PHASES: Phases = Phases::REQUEST;
     type Config = PolicyConfig;
-    type State = ();
+    type State = PolicyState;
 
     fn build(config: PolicyConfig, env: &mut BuildEnv<'_>) -> Result<Self, Diagnostic> {
         if !env.policy {
@@ -54,17 +66,30 @@ impl Filter for PolicyFilter {
             .zones
             .open(&env.own_zone(), &OneShape)
             .map_err(|error| env.zone_error("", &error))?;
+        let throttle = env
+            .zones
+            .open(&env.own_zone(), &OneShape)
+            .map_err(|error| env.zone_error("", &error))?;
+        check(&config.throttle, env)?;
         let entropy = env.zones.entropy();
         Ok(Self {
             table,
             stats,
             secret: entropy.hash_key,
-            salt: entropy.jitter_salt,
+            salt: match config.retry_jitter {
+                RetryJitter::Salted => Salt::Own(entropy.jitter_salt),
+                RetryJitter::Public => Salt::Public,
+            },
+            throttle,
+            queue: config.throttle,
             shadow: env.mode == Mode::Shadow,
         })
     }
 
-    fn on_request(&self, (): &mut (), request: &mut Request<'_>) -> Outcome {
+    fn on_request(&self, state: &mut PolicyState, request: &mut Request<'_>) -> Outcome {
+        if state.held.take().is_some() {
+            return CONTINUE;
+        }
         let policies = match request.policy.bundle {
             Bundle::Loaded(policies) => policies,
             Bundle::Missing(reason) => return Err(FilterError::unavailable(reason, "no bundle is in force")),
@@ -75,33 +100,85 @@ impl Filter for PolicyFilter {
             table: &self.table,
             stats: &self.stats,
             secret: &self.secret,
-            unix: request.head.now.unix(),
-            now: request.head.now.monotonic_ns,
+            now: request.head.now,
             shadow: self.shadow,
         };
         let evaluation = engine
             .evaluate(request)
             .map_err(|error| FilterError::internal("rule_error", error.to_string()))?;
-        let Evaluation {
-            refusal,
-            limits,
-            shadow,
-            ..
-        } = evaluation;
-        for decision in shadow {
-            request.facts.decide(decision);
-        }
-        if let Some(refusal) = refusal {
-            return Ok(self.refuse(request, refusal));
-        }
-        for limit in limits {
-            request.facts.tighten(limit);
-        }
-        CONTINUE
+        Ok(self.settle(state, request, evaluation))
     }
 }
 
+/// The queue's bounds are bounded.
+fn check(config: &ThrottleConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> {
+    if config.max_waiting > 1_000_000 {
+        return Err(env.wrong(codes::OUT_OF_RANGE, "throttle", "at most 1000000 requests may wait"));
+    }
+    if config.max_delay.get() > LONGEST_DELAY {
+        return Err(env.wrong(codes::OUT_OF_RANGE, "throttle", "no request waits for longer than 30s"));
+    }
+    Ok(())
+}
+
+/// No bundle holds a request back for longer.
+const LONGEST_DELAY: Duration = Duration::from_millis(MAX_DELAY_MS as u64);
+
 impl PolicyFilter {
+    /// From what came of a request to the verdict.
+    fn settle(&self, state: &mut PolicyState, request: &mut Request<'_>, mut evaluation: Evaluation) -> Verdict {
+        for decision in evaluation.shadow.drain(..) {
+            request.facts.decide(decision);
+        }
+        if let Some(refusal) = evaluation.refusal.take() {
+            return self.refuse(request, refusal);
+        }
+        let delay = Duration::from_millis(evaluation.loudest().map_or(0, |signal| signal.delay_ms.into()));
+        if !delay.is_zero() && !self.shadow {
+            let fits = delay <= self.queue.max_delay.get();
+            let ticket = self.throttle.enter(if fits { self.queue.max_waiting } else { 0 });
+            if ticket.is_none() {
+                return self.turn_away(request, &mut evaluation, delay);
+            }
+            state.held = ticket;
+        }
+        for signal in &evaluation.signals {
+            request.facts.decide(signal.decision());
+        }
+        request.facts.warning = evaluation
+            .loudest()
+            .map(|signal| signal.reason)
+            .or(request.facts.warning);
+        for limit in evaluation.limits {
+            request.facts.tighten(limit);
+        }
+        if state.held.is_some() {
+            Verdict::Pause(delay)
+        } else {
+            Verdict::Continue
+        }
+    }
+
+    /// There is no room to wait: the request is refused, and was never charged.
+    fn turn_away(&self, request: &mut Request<'_>, evaluation: &mut Evaluation, delay: Duration) -> Verdict {
+        evaluation
+            .reserved
+            .give_back(&self.table, request.head.now.monotonic_ns);
+        let seconds = u32::try_from(delay.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let mut decision = Decision::new(Action::Deny, QUEUE_FULL);
+        let mut retry_after = seconds;
+        if let Some(signal) = evaluation.loudest() {
+            let limit = (&*signal.policy, &*signal.rule);
+            retry_after = jitter::spread(seconds, self.salt, request, limit, QUEUE_FULL);
+            decision.policy = Some(Arc::clone(&signal.policy));
+            decision.rule = Some(Arc::clone(&signal.rule));
+        }
+        request.facts.decide(decision);
+        Denial::new(StatusCode::TOO_MANY_REQUESTS, QUEUE_FULL)
+            .retry_after(retry_after)
+            .into()
+    }
+
     fn refuse(&self, request: &mut Request<'_>, refusal: Refusal) -> Verdict {
         let Refusal {
             reason,
@@ -111,7 +188,7 @@ impl PolicyFilter {
         } = refusal;
         let denial = match &limit {
             Some(limit) => {
-                let retry_after = jitter::spread(limit.reset, &self.salt, request, &[&policy, &rule], reason);
+                let retry_after = jitter::spread(limit.reset, self.salt, request, (&policy, &rule), reason);
                 Denial::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(retry_after)
             }
             None => Denial::new(StatusCode::FORBIDDEN, reason),

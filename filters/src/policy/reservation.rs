@@ -6,7 +6,6 @@ use super::charge::Parts;
 use crate::buckets::{BucketTable, Reserved, Taken};
 
 /// What a request was charged.
-#[allow(dead_code)] // read by phases after the header
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reservation(pub(super) SmallVec<[Reserved; 4]>);
 
@@ -18,7 +17,6 @@ impl Reservation {
     }
 
     /// Gives everything back, once.
-    #[allow(dead_code)] // likewise
     pub(super) fn give_back(&mut self, table: &BucketTable, now: u64) {
         for reserved in self.0.drain(..) {
             table.refund(&reserved, reserved.cost, now);

@@ -1,5 +1,6 @@
 //! The engine: order, all-or-nothing, shadow, missing keys, costs, reloads, and bundles' own tests.
 
+mod budgets;
 mod examiner;
 mod rules;
 mod shadow;

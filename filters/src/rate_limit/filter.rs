@@ -15,7 +15,7 @@ use crate::attributes;
 use crate::buckets::{BucketTable, Charge, Cost, KeyHasher, Params};
 use crate::facts::Limit;
 use crate::filter::{Filter, Phases};
-use crate::jitter;
+use crate::jitter::{self, Salt};
 use crate::limit_stats::LimitStats;
 use crate::request::Request;
 use crate::verdict::{CONTINUE, Denial, FilterError, Outcome, Reason};
@@ -36,7 +36,7 @@ pub struct RateLimit {
     cost: Cost,
     on_missing: OnMissing,
     status: StatusCode,
-    salt: [u8; 16],
+    salt: Salt,
     table: Arc<BucketTable>,
     stats: Arc<LimitStats>,
 }
@@ -82,7 +82,7 @@ impl Filter for RateLimit {
             cost,
             on_missing: config.on_missing,
             status: config.status.0,
-            salt: entropy.jitter_salt,
+            salt: Salt::Own(entropy.jitter_salt),
             table,
             stats,
         })
@@ -113,7 +113,7 @@ impl Filter for RateLimit {
             return CONTINUE;
         }
         request.facts.limit = Some(limit);
-        let retry_after = jitter::spread(taken.retry_after, &self.salt, request, &[&self.name], EXCEEDED);
+        let retry_after = jitter::spread(taken.retry_after, self.salt, request, (&self.name, ""), EXCEEDED);
         Ok(Denial::new(self.status, EXCEEDED).retry_after(retry_after).into())
     }
 }

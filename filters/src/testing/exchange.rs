@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -39,6 +40,8 @@ pub struct Answered {
     pub receipt: Receipt,
     /// Fields for the access log.
     pub log: LogRecord,
+    /// For how long filters held it back.
+    pub paused: Duration,
 }
 
 impl Bench {
@@ -51,6 +54,7 @@ impl Bench {
     pub fn send_to(&self, request: &RequestBuilder, upstream: &Upstream) -> Answered {
         let mut facts = request.facts();
         let mut state = self.chain.start();
+        let mut paused = Duration::ZERO;
         let stop = loop {
             match request.with(&mut facts, |request| self.chain.on_request(&mut state, request)) {
                 Progress::Done if self.chain.missing(&state).is_empty() => break None,
@@ -60,6 +64,7 @@ impl Bench {
                     let polled = pin!(waiting).poll(&mut Context::from_waker(Waker::noop()));
                     assert_eq!(polled, Poll::Ready(()), "nobody else would wake this test");
                 }
+                Progress::Pause(span) => paused += span,
             }
         };
         let mut seen = None;
@@ -106,6 +111,7 @@ impl Bench {
             facts,
             receipt: state.receipt(),
             log,
+            paused,
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::strict::Case;
 
 /// Longest that a filter's wait (for a key set, say) may hold a request up. The filter is asked again then.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest time a filter may hold a request back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static(problem::METHODS);
 
@@ -198,6 +200,7 @@ impl Exchange {
                     // Whether it came in time is the filter's to find out: it is asked again.
                     let _ = tokio::time::timeout(LONGEST_WAIT, future).await;
                 }
+                Progress::Pause(span) => tokio::time::sleep(span.min(LONGEST_PAUSE)).await,
                 Progress::Stop(Stop::Deny(denial), info) => {
                     self.denied_by = Some(info.link);
                     return Err(denial);

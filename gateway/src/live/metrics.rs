@@ -7,6 +7,7 @@ use portcullis_bundles::switches::Origin;
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::limit_stats::LimitStats;
+use portcullis_filters::policy::Throttle;
 
 use super::{Live, now};
 use crate::overload::Shed;
@@ -121,6 +122,7 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
         let help = "Requests that had to share a counter because there was no room for another.";
         out.counter("portcullis_limit_shared_total", help, &labels, table.shared_total());
     }
+    throttles(snapshot, out);
     for (zone, stats) in snapshot.gateway.zones.each::<LimitStats>() {
         let missing = [
             ("skipped", stats.missing_skipped()),
@@ -142,6 +144,29 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
             help,
             &[("zone", zone)],
             stats.bad_costs(),
+        );
+    }
+}
+
+/// Requests that budgets hold back.
+fn throttles(snapshot: &Snapshot, out: &mut Exposition) {
+    for (zone, throttle) in snapshot.gateway.zones.each::<Throttle>() {
+        let labels = [("zone", &**zone)];
+        let help = "Requests that a budget holds back now.";
+        out.gauge_u64("portcullis_throttle_waiting", help, &labels, throttle.waiting() as u64);
+        let help = "Requests that a budget held back.";
+        out.counter(
+            "portcullis_throttle_requests_total",
+            help,
+            &labels,
+            throttle.throttled_total(),
+        );
+        let help = "Requests that were refused because too many were held back, or for too long.";
+        out.counter(
+            "portcullis_throttle_refused_total",
+            help,
+            &labels,
+            throttle.refused_total(),
         );
     }
 }
