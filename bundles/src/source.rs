@@ -29,20 +29,23 @@ pub enum Source {
         /// CA certificates to trust instead of the public ones (PEM).
         ca: Option<PathBuf>,
     },
+    /// The control plane, which says when there is another.
+    ControlPlane,
 }
 
-/// Not exactly one of `file` and `url`.
+/// Not exactly one of `file`, `url` and `control_plane`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("policy.bundle needs exactly one of `file` and `url`")]
+#[error("policy.bundle needs exactly one of `file`, `url` and `control_plane`")]
 pub struct NotOneSource;
 
 impl TryFrom<&BundleSource> for Source {
     type Error = NotOneSource;
 
     fn try_from(written: &BundleSource) -> Result<Self, NotOneSource> {
-        match (&written.file, &written.url) {
-            (Some(path), None) => Ok(Self::File(FileSource::new(path.clone()))),
-            (None, Some(url)) => Ok(Self::Url {
+        match (&written.file, &written.url, written.control_plane) {
+            (Some(path), None, false) => Ok(Self::File(FileSource::new(path.clone()))),
+            (None, None, true) => Ok(Self::ControlPlane),
+            (None, Some(url), false) => Ok(Self::Url {
                 url: url.as_str().into(),
                 interval: written
                     .poll_interval

@@ -62,13 +62,20 @@ fn what_cannot_be_read_is_said() {
 }
 
 #[test]
-fn a_source_is_a_file_or_a_url() {
+fn a_source_is_a_file_or_a_url_or_the_control_plane() {
     let written = |file: Option<&str>, url: Option<&str>| BundleSource {
         file: file.map(Into::into),
         url: url.map(Into::into),
         poll_interval: None,
         ca: None,
+        control_plane: false,
     };
+    let pulled = |file| BundleSource {
+        control_plane: true,
+        ..written(file, None)
+    };
+    assert_eq!(Source::try_from(&pulled(None)), Ok(Source::ControlPlane));
+    assert!(Source::try_from(&pulled(Some("/p"))).is_err());
     assert_eq!(
         Source::try_from(&written(Some("/p"), None)),
         Ok(Source::File(FileSource::new("/p")))

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::control_plane::ControlPlane;
 use crate::identity::Identity;
 use crate::listener::Listener;
 use crate::overload::Overload;
@@ -40,6 +41,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where the policy bundle comes from and whose signature counts.
     pub policy: Option<Policy>,
+    /// The control plane that this gateway reports to.
+    pub control_plane: Option<ControlPlane>,
     /// Hosts and their routes. `"*"` is the default site.
     pub sites: Vec<Site>,
     /// The admin listener: health, metrics, status, reload, kill switches.

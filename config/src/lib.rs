@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod codes;
+pub mod control_plane;
 pub mod decode;
 pub mod diagnostic;
 pub mod document;

@@ -36,7 +36,7 @@ fn max_bytes() -> ByteSize {
     ByteSize::mib(64)
 }
 
-/// Where the bundle is: exactly one of `file` and `url`.
+/// Where the bundle is: exactly one of `file`, `url` and `control_plane`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BundleSource {
@@ -48,6 +48,9 @@ pub struct BundleSource {
     pub poll_interval: Option<Duration>,
     /// CA certificates to trust for `url` instead of the public ones (PEM).
     pub ca: Option<PathBuf>,
+    /// `true`: it is pulled from the control plane.
+    #[serde(default)]
+    pub control_plane: bool,
 }
 
 /// Keys whose signatures count. The key id chooses the algorithm; the bundle never does.

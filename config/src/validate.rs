@@ -2,6 +2,7 @@
 //! Nothing is opened or resolved here.
 
 mod check;
+mod control_plane;
 mod identity;
 mod limits;
 mod listeners;
@@ -47,6 +48,7 @@ fn run(mut check: Check<'_>) {
     upstreams::check(&mut check, root);
     identity::check(&mut check, root);
     policy::check(&mut check, root);
+    control_plane::check(&mut check, root);
     sites::check(&mut check, root);
     limits::check(&mut check, root);
 }

@@ -61,7 +61,11 @@ fn used(document: &Document, node: NodeId, path: &str, known: &BTreeSet<String>,
 fn every_key_is_accepted_somewhere() {
     let known: BTreeSet<String> = keys().into_iter().collect();
     let mut seen = BTreeSet::new();
-    for text in [include_str!("valid/everything.yaml"), include_str!("valid/full.yaml")] {
+    for text in [
+        include_str!("valid/everything.yaml"),
+        include_str!("valid/full.yaml"),
+        include_str!("valid/control_plane.yaml"),
+    ] {
         let loaded = load_str("x.yaml", text).unwrap();
         used(&loaded.document, loaded.document.root(), "", &known, &mut seen);
     }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod compile;
 pub mod decision;
+pub mod control_plane;
 pub mod demo;
 pub mod exchange;
 pub mod forward;

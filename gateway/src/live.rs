@@ -2,10 +2,11 @@
 //! cold path that makes the next snapshot. Start is a reload from nothing.
 //!
 //! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] keeps run-time switches, [`tasks`] watches and
-//! refreshes, [`control`] answers the admin listener, [`observers`] and [`metrics`] tell.
+//! refreshes, [`control`] answers the admin listener, [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
 pub mod bundle;
 pub mod control;
+mod control_plane;
 pub mod kill;
 pub mod load;
 pub mod metrics;
@@ -25,6 +26,7 @@ use arc_swap::ArcSwap;
 use portcullis_filters::client::Now;
 use tokio::sync::watch;
 
+use crate::control_plane as control_plane_client;
 use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
@@ -65,6 +67,7 @@ pub struct Live {
     listeners: Arc<ListenerHandles>,
     observers: Observers,
     identity: Identity,
+    control_plane: Arc<control_plane_client::Shared>,
     /// What operators are told of the last loads.
     report: Mutex<Report>,
     /// One load at a time.

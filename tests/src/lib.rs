@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod bundle;
+pub mod control_plane;
 pub mod corpus;
 pub mod evil;
 pub mod ext_authz;

@@ -31,29 +31,25 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
 fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
     check.file(node, "file", source.file.as_deref());
     check.file(node, "ca", source.ca.as_deref());
-    match (&source.file, &source.url) {
-        (Some(_), Some(_)) => {
-            let message = "`file` and `url` exclude each other";
-            check.report_key(
-                codes::CONFLICTING_KEYS,
-                check.at(node, "url"),
-                message,
-                "keep the one the bundle comes from",
-            );
-        }
-        (None, None) => {
-            let help = "add `file: PATH` or `url: https://...`";
+    match (&source.file, &source.url, source.control_plane) {
+        (Some(_), Some(_), _) => exclusive(check, node, "file", "url"),
+        (Some(_), None, true) => exclusive(check, node, "file", "control_plane"),
+        (None, Some(_), true) => exclusive(check, node, "url", "control_plane"),
+        (None, None, false) => {
+            let help = "add `file: PATH`, `url: https://...` or `control_plane: true`";
             check.report_key(codes::MISSING_KEY, node, "the bundle has no source", help);
         }
-        (Some(_), None) => {
-            for key in ["poll_interval", "ca"] {
-                if let Some(written) = check.written(node, key) {
-                    let message = format!("`{key}` is for `url`; a file is watched");
-                    check.report_key(codes::CONFLICTING_KEYS, written, message, format!("remove `{key}`"));
-                }
+        (Some(_), None, false) => only_for_url(check, node, "a file is watched"),
+        (None, None, true) => {
+            only_for_url(check, node, "the control plane has its own");
+            let root = check.document.root();
+            if check.config.control_plane.is_none() && check.is_whole(root, "control_plane") {
+                let help = "say where it is in `control_plane` at the top level";
+                let message = "the bundle comes from the control plane, and there is none";
+                check.report_key(codes::MISSING_KEY, check.at(node, "control_plane"), message, help);
             }
         }
-        (None, Some(url)) => names::url(check, check.at(node, "url"), url, Plaintext::OnLoopback),
+        (None, Some(url), false) => names::url(check, check.at(node, "url"), url, Plaintext::OnLoopback),
     }
     if let Some(interval) = source.poll_interval {
         check.within(
@@ -62,6 +58,24 @@ fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
             interval,
             Duration::from_millis(100)..=super::check::DAY,
         );
+    }
+}
+
+fn exclusive(check: &mut Check<'_>, node: NodeId, one: &str, other: &str) {
+    check.report_key(
+        codes::CONFLICTING_KEYS,
+        check.at(node, other),
+        format!("`{one}` and `{other}` exclude each other"),
+        "keep the one the bundle comes from",
+    );
+}
+
+fn only_for_url(check: &mut Check<'_>, node: NodeId, why: &str) {
+    for key in ["poll_interval", "ca"] {
+        if let Some(written) = check.written(node, key) {
+            let message = format!("`{key}` is for `url`; {why}");
+            check.report_key(codes::CONFLICTING_KEYS, written, message, format!("remove `{key}`"));
+        }
     }
 }
 

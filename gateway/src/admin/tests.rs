@@ -80,6 +80,7 @@ impl Control for Fake {
             upstreams: vec![],
             issuers: vec![],
             kill_switches: 0,
+            control_plane: None,
         }
     }
 

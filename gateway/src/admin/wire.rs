@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::control_plane::ControlPlaneStatus;
 use crate::telemetry::stamp::Stamp;
 
 /// Answer of `/readyz`.
@@ -96,6 +97,9 @@ pub struct Status {
     pub issuers: Vec<IssuerStatus>,
     /// Active kill switches.
     pub kill_switches: u64,
+    /// The control plane. `None` when the configuration names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlaneStatus>,
 }
 
 /// A listener.

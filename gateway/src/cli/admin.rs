@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 
 use super::client::Admin;
 use super::format::{Format, Page, say, say_line, tell_line};
-use crate::admin::wire::{BundleState, ReadyStatus, Reloaded, Status as Wire};
+use crate::admin::wire::{BundleState, ControlPlaneStatus, ReadyStatus, Reloaded, Status as Wire, UpstreamStatus};
+use crate::control_plane::Link;
 
 /// What `status --help` ends with.
 pub(crate) const STATUS_EXAMPLES: &str = "\
@@ -136,7 +137,25 @@ fn page(status: &Wire) -> String {
             ),
         );
     }
-    for upstream in &status.upstreams {
+    upstream_lines(&mut page, &status.upstreams);
+    for issuer in &status.issuers {
+        let trouble = issuer
+            .last_error
+            .as_ref()
+            .map(|error| format!("; last fetch failed: {}", error.reason));
+        page.line(
+            "issuer",
+            format_args!("{}: {} keys{}", issuer.name, issuer.keys, trouble.unwrap_or_default()),
+        );
+    }
+    if let Some(control_plane) = &status.control_plane {
+        control_plane_lines(&mut page, control_plane);
+    }
+    page.into_string()
+}
+
+fn upstream_lines(page: &mut Page, upstreams: &[UpstreamStatus]) {
+    for upstream in upstreams {
         for server in &upstream.servers {
             let health = match (&server.reason, server.healthy) {
                 (_, true) => "healthy".to_owned(),
@@ -152,17 +171,26 @@ fn page(status: &Wire) -> String {
             );
         }
     }
-    for issuer in &status.issuers {
-        let trouble = issuer
-            .last_error
-            .as_ref()
-            .map(|error| format!("; last fetch failed: {}", error.reason));
+}
+
+fn control_plane_lines(page: &mut Page, status: &ControlPlaneStatus) {
+    let state = match (status.reachable, status.registered, status.link) {
+        (true, true, _) => "connected",
+        (true, false, _) => "connected, NOT REGISTERED",
+        (false, _, Link::HalfOpen) => "NOT REACHABLE, trying again",
+        (false, _, Link::Disconnected) => "NOT REACHABLE",
+        (false, _, Link::Connected) => "not reached yet",
+    };
+    page.line("control", format_args!("{} at {}: {state}", status.edge_id, status.url));
+    if let Some(error) = &status.last_error {
         page.line(
-            "issuer",
-            format_args!("{}: {} keys{}", issuer.name, issuer.keys, trouble.unwrap_or_default()),
+            "",
+            format_args!("failed at {}: {}: {}", error.at, error.reason, error.detail),
         );
     }
-    page.into_string()
+    if let Some(seconds) = status.clock_skew_seconds {
+        page.line("", format_args!("CLOCKS DIFFER: its is {seconds:.0} s ahead"));
+    }
 }
 
 fn bundle_lines(page: &mut Page, bundle: &BundleState) {

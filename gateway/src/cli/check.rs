@@ -18,6 +18,7 @@ use portcullis_filters::zones::{Entropy, Zones};
 
 use super::format::{Format, count, say_line, tell, tell_line};
 use crate::compile::{Heritage, compile, unmet};
+use crate::control_plane::check_token;
 use crate::listener::ListenerHandles;
 use crate::snapshot::Gateway;
 use crate::telemetry::metrics::Metrics;
@@ -124,6 +125,7 @@ impl Checking {
         };
         checking.listeners();
         checking.telemetry();
+        checking.control_plane();
         let gateway = checking.gateway();
         let policies = checking
             .loaded
@@ -189,6 +191,14 @@ impl Checking {
         }
     }
 
+    /// The token for the control plane, which is not asked.
+    fn control_plane(&mut self) {
+        let written = self.loaded.config.control_plane.as_ref();
+        if let Some(Err(error)) = written.map(|written| check_token(&written.token)) {
+            self.wrong(codes::UNUSABLE_FILE, "control_plane.token", error.to_string());
+        }
+    }
+
     /// Trust, state folder and bundle. Gives the bundle that a start would put in force.
     fn policy(&mut self, policy: &Policy) -> Option<Policies> {
         let trust = match Trust::resolve(&policy.trust) {
@@ -203,7 +213,11 @@ impl Checking {
         let last_good = self.state(policy)?.last_good;
         let loader = Loader::new(Settings::from(policy), trust?, Box::new(PolicyExaminer));
         let Some(file) = &policy.bundle.file else {
-            return self.restored(&loader, last_good);
+            let place = match &policy.bundle.url {
+                Some(_) => "the bundle at policy.bundle.url",
+                None => "the bundle of the control plane",
+            };
+            return self.restored(&loader, last_good, place);
         };
         let bytes = match FileSource::new(file).read(loader.max_bytes()) {
             Ok((bytes, _)) => bytes,
@@ -246,14 +260,14 @@ impl Checking {
     }
 
     /// The last good bundle, for a source that is not asked.
-    fn restored(&mut self, loader: &Loader, last_good: Option<LastGood>) -> Option<Policies> {
+    fn restored(&mut self, loader: &Loader, last_good: Option<LastGood>, place: &str) -> Option<Policies> {
         let Some(LastGood { floor, bytes }) = last_good else {
             self.notes
-                .push("the bundle at policy.bundle.url was not fetched, and none is kept: it was not checked".into());
+                .push(format!("{place} was not fetched, and none is kept: it was not checked"));
             return None;
         };
         self.notes
-            .push("the bundle at policy.bundle.url was not fetched: the last good one stands for it".into());
+            .push(format!("{place} was not fetched: the last good one stands for it"));
         match loader.restore(&bytes, floor, crate::live::now().unix()) {
             Ok(accepted) => self.usable(accepted),
             Err(refused) => {

@@ -50,6 +50,8 @@ enum Source {
         url: Url,
         validator: Option<Validator>,
     },
+    /// The control plane's client brings it.
+    ControlPlane,
 }
 
 /// Why a configuration's `policy` cannot be used.
@@ -151,7 +153,26 @@ impl PolicySource {
 
     /// Looks at the source. `None`: it has what is in force, whose digest is `in_force`.
     pub async fn look(&mut self, in_force: Option<&Digest>) -> Result<Option<Candidate>, BundleRefused> {
-        let candidate = match self.look_at_source().await {
+        let found = self.look_at_source().await;
+        self.unless_in_force(found, in_force)
+    }
+
+    /// A bundle that the control plane has sent. `None`: it is in force already.
+    pub fn offered(&mut self, bytes: &[u8], in_force: Option<&Digest>) -> Result<Option<Candidate>, BundleRefused> {
+        if !matches!(self.source, Source::ControlPlane) {
+            return Err(unreadable("bundles do not come from the control plane any more"));
+        }
+        let found = self.accept(bytes.to_vec(), None).map(Some);
+        self.unless_in_force(found, in_force)
+    }
+
+    /// What was found, unless it is in force already.
+    fn unless_in_force(
+        &mut self,
+        found: Result<Option<Candidate>, BundleRefused>,
+        in_force: Option<&Digest>,
+    ) -> Result<Option<Candidate>, BundleRefused> {
+        let candidate = match found {
             Ok(Some(candidate)) => candidate,
             Ok(None) => return Ok(None),
             // What a configuration kept from coming into force at the start may fit the one of now.
@@ -170,6 +191,7 @@ impl PolicySource {
     async fn look_at_source(&self) -> Result<Option<Candidate>, BundleRefused> {
         let (bytes, validator) = match &self.source {
             Source::File(file) => (file.read(self.loader.max_bytes()).map_err(unreadable)?.0, None),
+            Source::ControlPlane => return Ok(None),
             Source::Url { client, url, validator } => {
                 match http_client::get(client, url, &MEDIA_TYPES, validator.as_ref())
                     .await
@@ -215,6 +237,7 @@ impl PolicySource {
 impl Source {
     fn open(written: &Written) -> Result<Self, String> {
         match (&written.bundle.file, &written.bundle.url) {
+            (None, None) if written.bundle.control_plane => Ok(Self::ControlPlane),
             (Some(file), None) => Ok(Self::File(FileSource::new(file))),
             (None, Some(url)) => Ok(Self::Url {
                 client: Client {

@@ -46,6 +46,7 @@ impl Control for Live {
             upstreams: snapshot.gateway.upstreams.status().into_iter().map(upstream).collect(),
             issuers: self.identity.status(),
             kill_switches: self.active_switches().len() as u64,
+            control_plane: self.control_plane.status(),
         }
     }
 

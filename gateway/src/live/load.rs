@@ -96,11 +96,13 @@ impl Live {
             listeners: Arc::new(listeners),
             observers,
             identity: Identity::new(now),
+            control_plane: Arc::default(),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
             cold: tokio::sync::Mutex::new(Cold { policy }),
         });
         live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
         live.observers.metrics.add_source(Arc::new(live.identity.clone()));
+        live.observers.metrics.add_source(Arc::clone(&live.control_plane) as _);
         let begun = live.snapshot();
         live.note_config(&begun, None);
         live.note_bundle(&begun, refused.as_ref());
@@ -118,6 +120,8 @@ impl Live {
     }
 
     async fn load(&self, with_config: bool) -> Result<Reloaded, Refused> {
+        // A bundle of the control plane comes by itself; whoever reloads wants it soon.
+        self.control_plane.pull_soon();
         let mut cold = self.cold.lock().await;
         let before = self.snapshot();
         let config = with_config.then(|| self.new_config(&before)).transpose();
@@ -238,6 +242,22 @@ impl Live {
         let in_force = commit(cold, &bundle).map_err(Late::stored)?;
         self.publish(config, in_force);
         Ok(())
+    }
+
+    /// Puts a bundle into force that came by itself.
+    pub(super) fn settle_bundle(
+        &self,
+        cold: &mut Cold,
+        before: &Snapshot,
+        bundle: Option<Bundle>,
+    ) -> Result<(), BundleRefused> {
+        let settled = self.settle(cold, before, None, bundle);
+        settled.map_err(|late| {
+            late.bundle.unwrap_or_else(|| BundleRefused {
+                reason: "unmet_requirement",
+                detail: late.config.map(|refused| refused.detail).unwrap_or_default(),
+            })
+        })
     }
 
     /// Puts a configuration into force whose policy comes from elsewhere, or from nowhere any more.

@@ -39,6 +39,7 @@ impl Live {
             self.hang_ups(),
             self.poll_source(),
             self.tend_upstreams(),
+            self.tend_control_plane(),
             self.watch_memory(),
             self.free_snapshots(),
             self.tend_staples()
