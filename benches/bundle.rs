@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use portcullis::snapshot::{BundleState, InForce};
+use portcullis::snapshot::{BundleState, InForce, KillView};
 use portcullis_benches::bundles::{Publisher, accept};
-use portcullis_bundles::runtime::RuntimeSwitches;
 
 fn verify_and_compile(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("bundle");
@@ -37,7 +36,7 @@ fn swap(criterion: &mut Criterion) {
         let policies = accept(&loader, &publisher.sign(version, 100_000)).policies;
         Arc::new(InForce::new(
             BundleState::Loaded(Arc::new(policies)),
-            RuntimeSwitches::default(),
+            KillView::default(),
         ))
     };
     let (one, other) = (in_force(1), in_force(2));

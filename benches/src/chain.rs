@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portcullis_bundles::policies::Policies;
-use portcullis_bundles::switches::Switches;
+use portcullis_bundles::switches::AllSwitches;
 use portcullis_filters::chain::Progress;
 use portcullis_filters::client::{Client, Now};
 use portcullis_filters::facts::Facts;
@@ -79,7 +79,7 @@ kill_switches:
 pub struct Exchanges {
     bench: Bench,
     policies: Arc<Policies>,
-    switches: Switches,
+    switches: AllSwitches,
     method: Method,
     headers: HeaderMap,
     answer: HeaderMap,
@@ -112,7 +112,7 @@ impl Exchanges {
         let address = IpAddr::from([192, 0, 2, 1]);
         Self {
             bench,
-            switches: Switches::merge(&Switches::default(), policies.switches()),
+            switches: AllSwitches::new([Arc::clone(policies.switches())]),
             policies,
             method: Method::GET,
             headers: headers(),

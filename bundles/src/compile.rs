@@ -17,10 +17,10 @@ use crate::policies::{Policies, Provenance, Suspension};
 use crate::problem::{Place, Problems};
 use crate::requirement::Requirement;
 use crate::sample::Test;
-use crate::switches::Switches;
+use crate::switches::{Origin, Switches};
 
 pub(crate) use scalars::{EMBEDDED_SECRET, MAX_SWITCH_KEYS};
-pub(crate) use switch::runtime_switch;
+pub(crate) use switch::{document_switches, runtime_switch};
 
 /// A compiled bundle with the tests it brought along.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
     let kill_switch_override = compiler.suspension(bundle.kill_switch_override.as_ref(), "kill_switch_override");
     compiler.window(bundle);
     let until = kill_switch_override.as_ref().map(|suspension| suspension.until);
-    let switches = compiler.bundle_switches(&bundle.kill_switches, until);
+    let switches = compiler.switches(&bundle.kill_switches, until, Origin::Bundle);
     let compiled = compiler.policies(&bundle.policies);
     let requirements = compiler.requirements(&bundle.require);
     let tests = compiler.tests(&bundle.tests, &bundle.policies);
@@ -53,7 +53,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
         expires_at: bundle.expires_at,
         global_shadow,
         kill_switch_override,
-        switches: Switches::new(switches),
+        switches: Arc::new(Switches::new(switches)),
         index: Index::new(&selectors),
         all: policies.into_boxed_slice(),
         requirements: requirements.into_boxed_slice(),

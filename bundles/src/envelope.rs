@@ -19,6 +19,9 @@ use crate::trust::{Check, Trust};
 /// The payload type of DSSE envelopes. Another one is refused: its text was not signed to be a bundle.
 pub const PAYLOAD_TYPE: &str = "application/vnd.portcullis.bundle+json";
 
+/// The payload type of kill-switch documents.
+pub const KILL_PAYLOAD_TYPE: &str = "application/vnd.portcullis.kill-switches+json";
+
 /// Most signatures of an envelope.
 pub const MAX_SIGNATURES: usize = 16;
 
@@ -76,12 +79,23 @@ impl EnvelopeError {
 pub fn open<'a>(bytes: &'a [u8], trust: &Trust, insecure_unsigned: bool) -> Result<Verified<'a>, EnvelopeError> {
     match bytes.first() {
         None => Err(EnvelopeError::format("it is empty")),
-        Some(b'{') if dsse::looks_like_one(bytes) => open_dsse(bytes, trust),
+        Some(b'{') if dsse::looks_like_one(bytes) => open_dsse(bytes, trust, PAYLOAD_TYPE),
         Some(b'{') if insecure_unsigned => Ok(verified(Cow::Borrowed(bytes), Box::default())),
         Some(b'{') => Err(EnvelopeError::Unsigned),
         Some(0xEF) => Err(EnvelopeError::format("it begins with a byte order mark")),
         Some(_) => open_line(bytes, trust),
     }
+}
+
+/// As [`open`], for a kill-switch document: a DSSE envelope of its own type, always signed. The line form says of no text
+/// what it was signed to be, so it is none of the forms of a document.
+pub fn open_kill_document<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, EnvelopeError> {
+    if dsse::looks_like_one(bytes) {
+        return open_dsse(bytes, trust, KILL_PAYLOAD_TYPE);
+    }
+    Err(EnvelopeError::format(
+        "a kill-switch document is a DSSE envelope (`portcullis kill sign` makes one)",
+    ))
 }
 
 /// The text in `bytes` and the key ids that the envelope names, without looking at any signature. For tools that show a
@@ -136,18 +150,17 @@ fn open_line<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, Envelop
     }
 }
 
-fn open_dsse<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, EnvelopeError> {
+fn open_dsse<'a>(bytes: &'a [u8], trust: &Trust, payload_type: &str) -> Result<Verified<'a>, EnvelopeError> {
     let envelope = dsse::parse(bytes).map_err(|why| EnvelopeError::Format(why.to_string().into()))?;
-    if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(EnvelopeError::format(
-            "the envelope's payloadType is not `application/vnd.portcullis.bundle+json`",
-        ));
+    if envelope.payload_type != payload_type {
+        let why = format!("the envelope's payloadType is not `{payload_type}`");
+        return Err(EnvelopeError::Format(why.into()));
     }
     let payload = decode(envelope.payload, "the envelope's payload is not base64")?;
     if payload.is_empty() {
         return Err(EnvelopeError::format("the envelope's payload is empty"));
     }
-    let text = pre_authentication_encoding(PAYLOAD_TYPE, &payload);
+    let text = pre_authentication_encoding(payload_type, &payload);
     let mut signed_by: Vec<Arc<str>> = Vec::new();
     let mut unknown = Vec::new();
     for (index, signature) in envelope.signatures.iter().enumerate() {
@@ -193,9 +206,18 @@ pub fn sign_line(payload: &[u8], key: &SigningKey) -> Result<Option<Vec<u8>>, Si
     Ok(Some(bytes))
 }
 
-/// Signs `payload` with each key, in a DSSE envelope without white space.
+/// Signs a bundle's text with each key, in a DSSE envelope without white space.
 pub fn sign_dsse(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, SigningError> {
-    let text = pre_authentication_encoding(PAYLOAD_TYPE, payload);
+    sign(PAYLOAD_TYPE, payload, keys)
+}
+
+/// Signs the text of a kill-switch document with each key.
+pub fn sign_kill_document(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, SigningError> {
+    sign(KILL_PAYLOAD_TYPE, payload, keys)
+}
+
+fn sign(payload_type: &str, payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, SigningError> {
+    let text = pre_authentication_encoding(payload_type, payload);
     let mut signatures = Vec::with_capacity(keys.len());
     for key in keys {
         let signature = STANDARD.encode(key.sign(&text)?);
@@ -203,7 +225,7 @@ pub fn sign_dsse(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, Signing
     }
     let envelope = serde_json::json!({
         "payload": STANDARD.encode(payload),
-        "payloadType": PAYLOAD_TYPE,
+        "payloadType": payload_type,
         "signatures": signatures,
     });
     Ok(envelope.to_string().into_bytes())

@@ -14,6 +14,7 @@ pub mod examine;
 pub mod explain;
 pub mod format;
 pub mod inspect;
+pub mod kill_document;
 pub mod lint;
 pub mod loader;
 pub mod policies;

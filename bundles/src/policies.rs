@@ -27,7 +27,7 @@ pub struct Policies {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) global_shadow: Option<Suspension>,
     pub(crate) kill_switch_override: Option<Suspension>,
-    pub(crate) switches: Switches,
+    pub(crate) switches: Arc<Switches>,
     pub(crate) all: Box<[Policy]>,
     pub(crate) index: Index,
     pub(crate) requirements: Box<[Requirement]>,
@@ -151,7 +151,7 @@ impl Policies {
     }
 
     /// The bundle's kill switches.
-    pub fn switches(&self) -> &Switches {
+    pub fn switches(&self) -> &Arc<Switches> {
         &self.switches
     }
 

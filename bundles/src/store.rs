@@ -29,9 +29,11 @@ pub struct State {
     pub last_good: Option<LastGood>,
     /// Kill switches set at run time.
     pub switches: RuntimeSwitches,
+    /// The kill-switch document accepted last, with its signatures, and the floor it set.
+    pub kill_document: Option<LastGood>,
 }
 
-/// The bundle accepted last.
+/// The bundle or the document accepted last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGood {
     /// Its version and digest: nothing below is accepted.
@@ -125,6 +127,7 @@ impl StoreError {
 const LAST_GOOD: &str = "last-good";
 const FLOOR: &str = "floor";
 const SWITCHES: &str = "kill-switches";
+const KILL_DOCUMENT: &str = "kill-document";
 
 impl Store {
     /// Opens the state directory; makes it (mode 0700) when it is not there.
@@ -146,7 +149,7 @@ impl Store {
     fn remove_left_overs(&self) -> Result<(), StoreError> {
         let names = self.disk.names(&self.directory);
         for name in names.map_err(|error| StoreError::io("list", &self.directory, error))? {
-            let writer = [LAST_GOOD, FLOOR, SWITCHES].iter().find_map(|file| {
+            let writer = [LAST_GOOD, FLOOR, SWITCHES, KILL_DOCUMENT].iter().find_map(|file| {
                 let rest = name.strip_prefix('.')?.strip_prefix(file)?;
                 rest.strip_prefix('.')?.parse::<u32>().ok()
             });
@@ -185,6 +188,7 @@ impl Store {
         Ok(State {
             last_good,
             switches: self.switches()?,
+            kill_document: self.kept(KILL_DOCUMENT, Kind::KillDocument)?,
         })
     }
 
@@ -204,6 +208,21 @@ impl Store {
         self.write(FLOOR, Kind::Floor, &record::with_header(&floor, b""))
     }
 
+    /// Writes a kill-switch document that was accepted, as received. When this returns, it survives a loss of power. One
+    /// file holds the document and its floor, so that neither is ever without the other.
+    pub fn commit_kill_document(&self, floor: Floor, bytes: &[u8]) -> Result<(), StoreError> {
+        if let Some(found) = self.kept(KILL_DOCUMENT, Kind::KillDocument)?.map(|last| last.floor)
+            && found != floor
+            && found.version >= floor.version
+        {
+            return Err(StoreError::Behind {
+                wanted: floor.version,
+                found: found.version,
+            });
+        }
+        self.write(KILL_DOCUMENT, Kind::KillDocument, &record::with_header(&floor, bytes))
+    }
+
     /// Writes the kill switches set at run time.
     pub fn save_switches(&self, switches: &RuntimeSwitches) -> Result<(), StoreError> {
         let list: Vec<&RuntimeSwitch> = switches.iter().collect();
@@ -213,10 +232,14 @@ impl Store {
     }
 
     fn last_good(&self) -> Result<Option<LastGood>, StoreError> {
-        let Some(body) = self.read(LAST_GOOD, Kind::LastGood)? else {
+        self.kept(LAST_GOOD, Kind::LastGood)
+    }
+
+    fn kept(&self, name: &str, kind: Kind) -> Result<Option<LastGood>, StoreError> {
+        let Some(body) = self.read(name, kind)? else {
             return Ok(None);
         };
-        let (floor, bytes) = record::split_header(&body).map_err(|error| self.corrupt(LAST_GOOD, error.to_string()))?;
+        let (floor, bytes) = record::split_header(&body).map_err(|error| self.corrupt(name, error.to_string()))?;
         Ok(Some(LastGood {
             floor,
             bytes: bytes.to_vec(),

@@ -7,7 +7,7 @@ use portcullis_bundles::compile::{Compiled, compile};
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::format::Bundle;
 use portcullis_bundles::policies::{Matches, Policies, Provenance};
-use portcullis_bundles::switches::{Phase, Switches};
+use portcullis_bundles::switches::{AllSwitches, Phase};
 use serde_json::{Value, json};
 
 fn build(bundle: &Value) -> Compiled {
@@ -135,7 +135,7 @@ fn an_override_suspends_the_bundles_switches_until_its_end() {
         "kill_switch_override": { "enabled": true, "reason": "drill", "expires_at": "1970-01-01T00:01:00Z" },
         "kill_switches": [{ "scope_key": "header:a", "scope_value": "b" }] }));
     let request = Request(&[("header:a", "b")], "/", false);
-    let switches = Switches::merge(&Switches::default(), compiled.policies.switches());
+    let switches = AllSwitches::new([std::sync::Arc::clone(compiled.policies.switches())]);
     assert!(switches.find(&request, Phase::BeforeIdentity, 59).is_none());
     assert!(compiled.policies.kill_switch_override(59).is_some());
     assert!(switches.find(&request, Phase::BeforeIdentity, 60).is_some());

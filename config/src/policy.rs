@@ -30,10 +30,43 @@ pub struct Policy {
     /// Largest bundle accepted.
     #[serde(default = "max_bytes")]
     pub max_bytes: ByteSize,
+    /// A small signed list of kill switches beside the bundle, with keys and versions of its own.
+    pub kill_switches: Option<KillSwitches>,
 }
 
 fn max_bytes() -> ByteSize {
     ByteSize::mib(64)
+}
+
+/// The kill-switch document: where it is and whose signature counts.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KillSwitches {
+    /// Where it is. A file is looked at ten times a second; a URL every 500 ms unless `poll_interval` says otherwise.
+    pub document: DocumentSource,
+    /// Whose signatures count. At least one key; those of `policy.trust` count for bundles only.
+    pub trust: Trust,
+    /// Largest document accepted.
+    #[serde(default = "max_document_bytes")]
+    pub max_bytes: ByteSize,
+}
+
+/// Where the kill-switch document is: exactly one of `file` and `url`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentSource {
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// A URL that is polled with `If-None-Match`. `https`, or `http` on loopback only.
+    pub url: Option<String>,
+    /// Time between two polls of `url`.
+    pub poll_interval: Option<Duration>,
+    /// CA certificates to trust for `url` instead of the public ones (PEM).
+    pub ca: Option<PathBuf>,
+}
+
+fn max_document_bytes() -> ByteSize {
+    ByteSize::mib(16)
 }
 
 /// Where the bundle is: exactly one of `file`, `url` and `control_plane`.

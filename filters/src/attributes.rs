@@ -16,7 +16,7 @@ use portcullis_config::key::{IpAttribute, Key, MtlsAttribute, UaAttribute};
 use crate::agents;
 use crate::buckets::KeyHasher;
 use crate::claims::NotScalar;
-use crate::request::{Request, TooManyParameters};
+use crate::request::{Request, TooManyParameters, query_values};
 
 /// Why a key has neither a value nor none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +105,37 @@ impl Attributes for RequestAttributes<'_, '_> {
         })
     }
 
+    fn each(&self, key: &Key, look: &mut dyn FnMut(&str)) {
+        let mut look = |value: &str| {
+            if !value.is_empty() {
+                look(value);
+            }
+        };
+        match key {
+            Key::Header(name) => headers(self.request, name, &mut look),
+            Key::Query(name) => {
+                for value in query_values(self.request.head.query.unwrap_or_default(), name) {
+                    match value {
+                        Ok(value) => look(&value),
+                        Err(error) => self.error.set(self.error.get().or(Some(error.into()))),
+                    }
+                }
+            }
+            Key::Mtls(MtlsAttribute::San) => {
+                let certificate = self.request.facts.certificate.as_deref();
+                certificate
+                    .into_iter()
+                    .flat_map(|one| &one.sans)
+                    .for_each(|san| look(san));
+            }
+            Key::Jwt(_) | Key::Ip(_) | Key::Ua(_) | Key::Mtls(_) => {
+                if let Some(value) = self.get(key) {
+                    look(&value);
+                }
+            }
+        }
+    }
+
     fn path(&self) -> &str {
         self.request.head.path
     }
@@ -125,6 +156,25 @@ pub(crate) fn header<'r>(request: &'r Request<'_>, name: &HeaderName) -> Option<
     })?;
     let text = readable(value.as_bytes());
     (!text.is_empty()).then_some(text)
+}
+
+/// Every value of the fields whose name is this one when `-` equals `_`, as they were sent, and the first one that filters
+/// have put in their place.
+fn headers(request: &Request<'_>, name: &HeaderName, look: &mut dyn FnMut(&str)) {
+    if !request.facts.request_headers.is_empty()
+        && let Some(value) = header(request, name)
+    {
+        look(&value);
+    }
+    if !name.as_str().contains('-') {
+        let values = request.head.headers.get_all(name).iter();
+        return values.for_each(|value| look(&readable(value.as_bytes())));
+    }
+    for (sent, value) in request.head.headers {
+        if is_alike(sent.as_str(), name.as_str()) {
+            look(&readable(value.as_bytes()));
+        }
+    }
 }
 
 fn is_alike(sent: &str, name: &str) -> bool {

@@ -100,6 +100,7 @@ impl Gate {
         let origin = match &switch.origin {
             Origin::Bundle(place) => format!("kill_switches[{place}] of the bundle"),
             Origin::Runtime(id) => format!("kill switch {id}, set at run time"),
+            Origin::Document(place) => format!("kill_switches[{place}] of the kill-switch document"),
         };
         let reason = switch
             .reason

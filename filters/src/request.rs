@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_bundles::policies::Policies;
-use portcullis_bundles::switches::Switches;
+use portcullis_bundles::switches::AllSwitches;
 
 use crate::attributes::readable;
 use crate::client::{Client, Now};
@@ -43,8 +43,8 @@ pub struct Head<'a> {
 pub struct PolicyView<'a> {
     /// The bundle. `None` when the configuration names none.
     pub bundle: Bundle<'a>,
-    /// Kill switches: the bundle's and those set at run time.
-    pub switches: &'a Switches,
+    /// Kill switches of every source.
+    pub switches: &'a AllSwitches,
 }
 
 /// The state of the policy bundle.
@@ -84,19 +84,23 @@ pub struct TooManyParameters;
 /// The first value of a parameter in a query, percent-decoded (RFC 3986), `+` as a space. A name alone has the value
 /// `true`. `None` when the parameter is absent or its first value is empty.
 pub fn query_parameter<'q>(query: &'q str, name: &str) -> Result<Option<Cow<'q, str>>, TooManyParameters> {
-    for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+    let first = query_values(query, name).next().transpose()?;
+    Ok(first.filter(|value| !value.is_empty()))
+}
+
+/// Every value of a parameter in a query, in order, empty ones included; see [`query_parameter`]. The last item is the
+/// error when there are more parameters than are looked at.
+pub fn query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Result<Cow<'q, str>, TooManyParameters>> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).enumerate();
+    pairs.take(MAX_PARAMETERS + 1).filter_map(move |(place, pair)| {
         if place >= MAX_PARAMETERS {
-            return Err(TooManyParameters);
+            return Some(Err(TooManyParameters));
         }
         let (key, value) = pair
             .split_once('=')
             .map_or((pair, None), |(key, value)| (key, Some(value)));
-        if decoded(key) == name {
-            let value = value.map_or(Cow::Borrowed("true"), decoded);
-            return Ok((!value.is_empty()).then_some(value));
-        }
-    }
-    Ok(None)
+        (decoded(key) == name).then(|| Ok(value.map_or(Cow::Borrowed("true"), decoded)))
+    })
 }
 
 /// Percent-decoding. What is no escape stays as it is.

@@ -1,13 +1,17 @@
 //! The running gateway: the snapshot that new requests take, the counters of what is going on, and (in the folder) the
 //! cold path that makes the next snapshot. Start is a reload from nothing.
 //!
-//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] keeps run-time switches, [`tasks`] watches and
-//! refreshes, [`control`] answers the admin listener, [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
+//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] sets and clears switches, [`kill_state`] keeps
+//! them, [`kill_document`] fetches them, [`tasks`] watches and refreshes, [`control`] answers the admin listener,
+//! [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
+mod audit;
 pub mod bundle;
 pub mod control;
 mod control_plane;
 pub mod kill;
+pub mod kill_document;
+pub mod kill_state;
 pub mod load;
 pub mod metrics;
 pub mod note;
@@ -33,6 +37,7 @@ use crate::overload::Pressure;
 use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
+use self::kill_state::KillState;
 use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
@@ -72,6 +77,12 @@ pub struct Live {
     report: Mutex<Report>,
     /// One load at a time.
     cold: tokio::sync::Mutex<Cold>,
+    /// Kill switches beside the bundle. Never held while something is waited for: a load that takes long holds up none.
+    kill: Mutex<Option<KillState>>,
+    /// How often switches were set and cleared.
+    kill_changes: audit::Changes,
+    /// One swap of the snapshot at a time: each is made of parts of the one before.
+    swap: Mutex<()>,
 }
 
 impl Live {
@@ -147,10 +158,18 @@ impl Live {
         let _ = handed_over.wait_for(|over| *over).await;
     }
 
-    /// Puts a snapshot into force.
-    fn put(&self, snapshot: Snapshot) {
-        self.retired.hold(self.current.swap(Arc::new(snapshot)));
+    /// Puts a snapshot into force that is made of the one before.
+    fn put(&self, make: impl FnOnce(&Snapshot) -> Snapshot) {
+        {
+            let _one = self.swap.lock().unwrap_or_else(PoisonError::into_inner);
+            let snapshot = make(&self.current.load());
+            self.retired.hold(self.current.swap(Arc::new(snapshot)));
+        }
         self.published.send_replace(());
+    }
+
+    fn kill(&self) -> std::sync::MutexGuard<'_, Option<KillState>> {
+        self.kill.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What all listeners share.

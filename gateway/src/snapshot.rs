@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use portcullis_bundles::digest::Digest;
+use portcullis_bundles::kill_document::KillList;
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::runtime::RuntimeSwitches;
-use portcullis_bundles::switches::Switches;
+use portcullis_bundles::switches::{AllSwitches, Switches};
 use portcullis_config::gateway::Config;
 use portcullis_config::listener::ListenerMode;
 use portcullis_config::policy::Expired;
@@ -150,10 +151,32 @@ pub enum Action {
 pub struct InForce {
     /// The bundle.
     pub bundle: BundleState,
-    /// Kill switches set at run time, as they were set.
-    pub runtime: RuntimeSwitches,
-    /// Kill switches to look up: those set at run time and the bundle's.
-    pub switches: Arc<Switches>,
+    /// Kill switches that do not come from the bundle.
+    pub kill: KillView,
+    /// Kill switches of every source, to look up.
+    pub switches: AllSwitches,
+}
+
+/// Kill switches that do not come from the bundle.
+#[derive(Clone, Default)]
+pub struct KillView {
+    /// Those set at run time, as they were set.
+    pub runtime: Arc<RuntimeSwitches>,
+    /// The same, to look up.
+    table: Arc<Switches>,
+    /// The kill-switch document.
+    pub document: Option<Arc<KillList>>,
+}
+
+impl KillView {
+    /// Of what was set at run time and of the document.
+    pub fn new(runtime: RuntimeSwitches, document: Option<Arc<KillList>>) -> Self {
+        Self {
+            table: Arc::new(runtime.compile()),
+            runtime: Arc::new(runtime),
+            document,
+        }
+    }
 }
 
 /// Whether there is a bundle.
@@ -178,16 +201,18 @@ impl BundleState {
 }
 
 impl InForce {
-    /// Of a bundle and the switches set at run time.
-    pub fn new(bundle: BundleState, runtime: RuntimeSwitches) -> Self {
-        let switches = match &bundle {
-            BundleState::Unconfigured | BundleState::Missing(_) => runtime.compile(),
-            BundleState::Loaded(policies) => Switches::merge(&runtime.compile(), policies.switches()),
+    /// Of a bundle and of the kill switches beside it.
+    pub fn new(bundle: BundleState, kill: KillView) -> Self {
+        let own = match &bundle {
+            BundleState::Unconfigured | BundleState::Missing(_) => None,
+            BundleState::Loaded(policies) => Some(Arc::clone(policies.switches())),
         };
+        let document = kill.document.as_ref().map(|list| Arc::clone(&list.switches));
+        let sources = std::iter::once(Arc::clone(&kill.table)).chain(document).chain(own);
         Self {
+            switches: AllSwitches::new(sources),
             bundle,
-            runtime,
-            switches: Arc::new(switches),
+            kill,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use portcullis_bundles::author::{self, Format};
 use portcullis_bundles::envelope;
+use portcullis_bundles::kill_document::KillDocument;
 use portcullis_bundles::signing::{NewKey, SigningKey, generate};
 use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::KeyAlgorithm;
@@ -47,6 +48,27 @@ impl Signer {
     /// Signs a bundle written in YAML: a DSSE envelope.
     pub fn sign(&self, yaml: &str) -> Vec<u8> {
         self.sign_text(&json(yaml))
+    }
+
+    /// This key as an entry of a `trust`.
+    pub fn trust(&self) -> String {
+        format!(
+            "{{ ed25519: [{{ id: {}, public_key: \"{}\" }}] }}",
+            self.key.id(),
+            self.public_key
+        )
+    }
+
+    /// Signs a kill-switch document written in YAML.
+    pub fn sign_kill(&self, yaml: &str) -> Vec<u8> {
+        let document = KillDocument::read("kill.yaml", yaml, Format::Yaml);
+        let document = document.unwrap_or_else(|wrong| panic!("the test's document: {wrong:?}"));
+        self.sign_kill_text(&document.canonical_json().expect("JSON"))
+    }
+
+    /// Signs any text as a kill-switch document, right or wrong.
+    pub fn sign_kill_text(&self, text: &[u8]) -> Vec<u8> {
+        envelope::sign_kill_document(text, std::slice::from_ref(&self.key)).expect("an envelope")
     }
 
     /// Signs any text in the line form: base64 of the HMAC, a line feed, the text.

@@ -7,18 +7,25 @@ use portcullis_config::key::Key;
 
 use super::{Compiler, scalars};
 use crate::format::KillSwitch;
-use crate::problem::{Place, Problem};
+use crate::kill_document::KillDocument;
+use crate::problem::{Place, Problem, Problems};
 use crate::switches::{Origin, Switch};
 use crate::timestamp::Timestamp;
 
 impl Compiler {
-    pub(super) fn bundle_switches(&mut self, written: &[KillSwitch], suspended: Option<Timestamp>) -> Vec<Switch> {
+    /// The list of a bundle or of a document: `origin` says whose, for each place.
+    pub(super) fn switches(
+        &mut self,
+        written: &[KillSwitch],
+        suspended: Option<Timestamp>,
+        origin: fn(u32) -> Origin,
+    ) -> Vec<Switch> {
         let list = Place::ROOT.field("kill_switches");
         self.at_most(written.len(), scalars::MAX_SWITCHES, &list, "kill switches");
         let mut switches = Vec::with_capacity(written.len());
         for (number, entry) in (0u32..).zip(written) {
             let place = list.item(number as usize);
-            if let Some(switch) = self.switch(entry, Origin::Bundle(number), &place) {
+            if let Some(switch) = self.switch(entry, origin(number), &place) {
                 switches.push(Switch {
                     suspended_until: suspended,
                     ..switch
@@ -59,6 +66,19 @@ impl Compiler {
             suspended_until: None,
             origin,
         })
+    }
+}
+
+/// Compiles the switches of a kill-switch document, with the checks of a bundle's.
+pub(crate) fn document_switches(written: &KillDocument) -> Result<Vec<Switch>, Problems> {
+    let mut compiler = Compiler::default();
+    let suspension = compiler.suspension(written.kill_switch_override.as_ref(), "kill_switch_override");
+    let until = suspension.map(|suspension| suspension.until);
+    let switches = compiler.switches(&written.kill_switches, until, Origin::Document);
+    if compiler.problems.is_empty() {
+        Ok(switches)
+    } else {
+        Err(compiler.problems)
     }
 }
 

@@ -89,6 +89,15 @@ impl RefusedReason {
         }
     }
 
+    /// The code of an envelope that is not right.
+    pub(crate) const fn of_envelope(error: &EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::Unsigned | EnvelopeError::Format(_) => Self::SignedBundleFormatError,
+            EnvelopeError::UnknownKey(_) => Self::UnknownKey,
+            EnvelopeError::InvalidSignature(_) => Self::InvalidSignature,
+        }
+    }
+
     /// Whether the same bytes may be accepted later without anybody doing anything.
     pub const fn may_pass_with_time(self) -> bool {
         matches!(self, Self::IssuedInFuture | Self::NotYetValid)
@@ -126,12 +135,7 @@ impl Refused {
     }
 
     pub(super) fn envelope(error: &EnvelopeError) -> Self {
-        let reason = match error {
-            EnvelopeError::Unsigned | EnvelopeError::Format(_) => RefusedReason::SignedBundleFormatError,
-            EnvelopeError::UnknownKey(_) => RefusedReason::UnknownKey,
-            EnvelopeError::InvalidSignature(_) => RefusedReason::InvalidSignature,
-        };
-        Self::new(reason, error.to_string())
+        Self::new(RefusedReason::of_envelope(error), error.to_string())
     }
 
     pub(super) fn version(error: &VersionError) -> Self {

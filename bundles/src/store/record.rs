@@ -12,6 +12,7 @@ pub(super) enum Kind {
     LastGood,
     Floor,
     Switches,
+    KillDocument,
 }
 
 impl Kind {
@@ -20,6 +21,7 @@ impl Kind {
             Self::LastGood => "last-good",
             Self::Floor => "floor",
             Self::Switches => "kill-switches",
+            Self::KillDocument => "kill-document",
         }
     }
 }

@@ -7,14 +7,23 @@ use super::check::Check;
 use super::names::{self, Plaintext};
 use crate::diagnostic::codes;
 use crate::document::NodeId;
-use crate::policy::{BundleSource, Policy, PublicKey, Trust};
+use crate::policy::{BundleSource, DocumentSource, KillSwitches, PublicKey, Trust};
 use crate::units::{ByteSize, Duration};
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let Some(policy) = &check.config.policy else { return };
     let node = check.at(root, "policy");
     bundle(check, check.at(node, "bundle"), &policy.bundle);
-    trust(check, node, policy);
+    let unsigned = "add a key to `trust`; `insecure_unsigned: true` accepts bundles that anybody may have written";
+    trust(
+        check,
+        node,
+        &policy.trust,
+        (!policy.insecure_unsigned).then_some(unsigned),
+    );
+    if let Some(switches) = &policy.kill_switches {
+        kill_switches(check, check.at(node, "kill_switches"), switches);
+    }
     check.file(node, "state_dir", Some(&policy.state_dir));
     if policy.max_version_jump == Some(0) {
         let message = "a step of 0 would refuse every new version";
@@ -26,6 +35,39 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
         policy.max_bytes,
         ByteSize::kib(1)..=ByteSize::mib(1024),
     );
+}
+
+fn kill_switches(check: &mut Check<'_>, node: NodeId, switches: &KillSwitches) {
+    document(check, check.at(node, "document"), &switches.document);
+    trust(check, node, &switches.trust, Some("add a key to `trust`"));
+    check.within(
+        node,
+        "max_bytes",
+        switches.max_bytes,
+        ByteSize::kib(1)..=ByteSize::mib(256),
+    );
+}
+
+fn document(check: &mut Check<'_>, node: NodeId, source: &DocumentSource) {
+    check.file(node, "file", source.file.as_deref());
+    check.file(node, "ca", source.ca.as_deref());
+    match (&source.file, &source.url) {
+        (Some(_), Some(_)) => exclusive(check, node, "file", "url"),
+        (None, None) => {
+            let help = "add `file: PATH` or `url: https://...`";
+            check.report_key(codes::MISSING_KEY, node, "the kill-switch document has no source", help);
+        }
+        (Some(_), None) => only_for_url(check, node, "a file is watched"),
+        (None, Some(url)) => names::url(check, check.at(node, "url"), url, Plaintext::OnLoopback),
+    }
+    poll_interval(check, node, source.poll_interval);
+}
+
+fn poll_interval(check: &mut Check<'_>, node: NodeId, interval: Option<Duration>) {
+    if let Some(interval) = interval {
+        let bounds = Duration::from_millis(100)..=super::check::DAY;
+        check.within(node, "poll_interval", interval, bounds);
+    }
 }
 
 fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
@@ -51,14 +93,7 @@ fn bundle(check: &mut Check<'_>, node: NodeId, source: &BundleSource) {
         }
         (None, Some(url), false) => names::url(check, check.at(node, "url"), url, Plaintext::OnLoopback),
     }
-    if let Some(interval) = source.poll_interval {
-        check.within(
-            node,
-            "poll_interval",
-            interval,
-            Duration::from_millis(100)..=super::check::DAY,
-        );
-    }
+    poll_interval(check, node, source.poll_interval);
 }
 
 fn exclusive(check: &mut Check<'_>, node: NodeId, one: &str, other: &str) {
@@ -66,7 +101,7 @@ fn exclusive(check: &mut Check<'_>, node: NodeId, one: &str, other: &str) {
         codes::CONFLICTING_KEYS,
         check.at(node, other),
         format!("`{one}` and `{other}` exclude each other"),
-        "keep the one the bundle comes from",
+        "keep the one it comes from",
     );
 }
 
@@ -79,20 +114,20 @@ fn only_for_url(check: &mut Check<'_>, node: NodeId, why: &str) {
     }
 }
 
-fn trust(check: &mut Check<'_>, node: NodeId, policy: &Policy) {
+/// The keys below `node`. `required`: there must be one, and what to do about it.
+fn trust(check: &mut Check<'_>, node: NodeId, keys: &Trust, required: Option<&'static str>) {
     let Trust {
         hmac,
         ed25519,
         ecdsa_p256,
-    } = &policy.trust;
+    } = keys;
     let trust = check.at(node, "trust");
     let none = hmac.is_empty() && ed25519.is_empty() && ecdsa_p256.is_empty();
     let whole = ["hmac", "ed25519", "ecdsa_p256"]
         .iter()
         .all(|list| check.is_whole(trust, list));
-    if none && whole && !policy.insecure_unsigned {
-        let message = "no key is trusted, so that no bundle could be accepted";
-        let help = "add a key to `trust`; `insecure_unsigned: true` accepts bundles that anybody may have written";
+    if let Some(help) = required.filter(|_| none && whole) {
+        let message = "no key is trusted, so that nothing could be accepted";
         check.report_key(codes::INSECURE, trust, message, help);
     }
     let mut ids = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_bundles::policies::Policies;
-use portcullis_bundles::switches::Switches;
+use portcullis_bundles::switches::{AllSwitches, Switches};
 use serde_json::Value;
 
 use super::START;
@@ -26,7 +26,7 @@ pub struct RequestBuilder {
     now: Now,
     claims: Option<Arc<Claims>>,
     bundle: Policy,
-    switches: Arc<Switches>,
+    switches: AllSwitches,
 }
 
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl RequestBuilder {
             now: START,
             claims: None,
             bundle: Policy::Unconfigured,
-            switches: Arc::default(),
+            switches: AllSwitches::default(),
         }
     }
 
@@ -126,7 +126,7 @@ impl RequestBuilder {
     /// Puts a bundle in force, with its kill switches.
     #[must_use]
     pub fn policies(mut self, policies: Arc<Policies>) -> Self {
-        self.switches = Arc::new(Switches::merge(&Switches::default(), policies.switches()));
+        self.switches = AllSwitches::new([Arc::clone(policies.switches())]);
         self.bundle = Policy::Loaded(policies);
         self
     }
@@ -141,7 +141,7 @@ impl RequestBuilder {
     /// Puts kill switches in force.
     #[must_use]
     pub fn switches(mut self, switches: Switches) -> Self {
-        self.switches = Arc::new(switches);
+        self.switches = AllSwitches::new([Arc::new(switches)]);
         self
     }
 

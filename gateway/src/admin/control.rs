@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::admin::wire::{KillRequest, KillSwitch, Readiness, Reloaded, Status};
+use crate::admin::wire::{KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, Status};
 use crate::telemetry::exposition::Exposition;
 
 /// The running gateway as its operators see it.
@@ -22,8 +22,11 @@ pub trait Control: Send + Sync + 'static {
     /// Loads configuration and bundle anew. On failure nothing changes.
     async fn reload(&self) -> Result<Reloaded, Refused>;
 
-    /// Kill switches that are active: those set at run time, then the bundle's.
-    fn kill_list(&self) -> Vec<KillSwitch>;
+    /// Kill switches that are active: those set at run time, then the document's, then the bundle's.
+    fn kill_list(&self) -> KillList;
+
+    /// How many there are of which source, and what is known of the kill-switch document.
+    fn kill_status(&self) -> KillStatus;
 
     /// Sets a kill switch at once and keeps it over a restart.
     async fn kill_set(&self, request: KillRequest) -> Result<KillSwitch, KillError>;

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, Answer, Problem};
 use super::control::{Control, KillError, Refused};
-use super::wire::{KillList, KillRequest, ReadyStatus};
+use super::wire::{KillRequest, ReadyStatus};
 use super::{guard, samples};
 use crate::telemetry::exposition::{CONTENT_TYPE as METRICS, Exposition};
 
@@ -35,6 +35,7 @@ enum Resource<'p> {
     Config,
     Reload,
     KillSwitches,
+    KillStatus,
     KillSwitch(&'p str),
 }
 
@@ -48,13 +49,14 @@ impl<'p> Resource<'p> {
             "/-/config" => Self::Config,
             "/-/reload" => Self::Reload,
             "/-/kill" => Self::KillSwitches,
+            "/-/kill/status" => Self::KillStatus,
             _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
         })
     }
 
     const fn methods(self) -> &'static str {
         match self {
-            Self::Live | Self::Ready | Self::Metrics | Self::Status | Self::Config => "GET, HEAD",
+            Self::Live | Self::Ready | Self::Metrics | Self::Status | Self::Config | Self::KillStatus => "GET, HEAD",
             Self::Reload => "POST",
             Self::KillSwitches => "GET, HEAD, POST",
             Self::KillSwitch(_) => "DELETE",
@@ -109,12 +111,8 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         }
         Resource::Status => answer::json(StatusCode::OK, &control.status()),
         Resource::Config => answer::of_type(StatusCode::OK, "application/yaml", control.config()),
-        Resource::KillSwitches => answer::json(
-            StatusCode::OK,
-            &KillList {
-                switches: control.kill_list(),
-            },
-        ),
+        Resource::KillSwitches => answer::json(StatusCode::OK, &control.kill_list()),
+        Resource::KillStatus => answer::json(StatusCode::OK, &control.kill_status()),
         Resource::Reload | Resource::KillSwitch(_) => return Err(not_allowed(resource)),
     })
 }

@@ -109,8 +109,15 @@ impl Control for Fake {
         })
     }
 
-    fn kill_list(&self) -> Vec<KillSwitch> {
-        self.switches.lock().unwrap().clone()
+    fn kill_status(&self) -> KillStatus {
+        KillStatus::default()
+    }
+
+    fn kill_list(&self) -> KillList {
+        KillList {
+            switches: self.switches.lock().unwrap().clone(),
+            omitted: 0,
+        }
     }
 
     async fn kill_set(&self, request: KillRequest) -> Result<KillSwitch, KillError> {
@@ -122,6 +129,7 @@ impl Control for Fake {
         }
         let switch = KillSwitch {
             id: Some("k-1".into()),
+            origin: "runtime".into(),
             key: request.key,
             value: request.value,
             route: request.route,

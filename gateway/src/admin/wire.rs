@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use portcullis_bundles::switches::Origin;
 use serde::{Deserialize, Serialize};
 
 pub use crate::control_plane::ControlPlaneStatus;
@@ -153,8 +154,10 @@ pub struct IssuerStatus {
 /// A kill switch that is active.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillSwitch {
-    /// Identifies it for `clear`. `None` for one of the bundle.
+    /// Identifies it for `clear`. `None` for one that was not set at run time.
     pub id: Option<String>,
+    /// Where it comes from: `runtime`, `document` or `bundle`.
+    pub origin: String,
     /// What is compared, such as `jwt:sub` or `ip:address`.
     pub key: String,
     /// With what.
@@ -194,8 +197,71 @@ pub struct KillRequest {
 /// Answer of `GET /-/kill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KillList {
-    /// Active switches.
+    /// Active switches, the first [`KillList::MOST`].
     pub switches: Vec<KillSwitch>,
+    /// How many more are active.
+    #[serde(default)]
+    pub omitted: u64,
+}
+
+impl KillList {
+    /// Most switches that are listed. Those that can be cleared come first, and are fewer.
+    pub const MOST: usize = 10_000;
+}
+
+/// Answer of `GET /-/kill/status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillStatus {
+    /// In force.
+    pub active: KillOrigins,
+    /// Suspended by the `kill_switch_override` of their source.
+    pub suspended: KillOrigins,
+    /// The kill-switch document. `None` when the configuration names none.
+    pub document: Option<KillDocument>,
+}
+
+/// Kill switches by where they come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillOrigins {
+    /// Set at run time.
+    pub runtime: u64,
+    /// Of the kill-switch document.
+    pub document: u64,
+    /// Of the bundle.
+    pub bundle: u64,
+}
+
+impl KillOrigins {
+    /// Counts one.
+    pub fn add(&mut self, origin: &Origin) {
+        match origin {
+            Origin::Runtime(_) => self.runtime += 1,
+            Origin::Document(_) => self.document += 1,
+            Origin::Bundle(_) => self.bundle += 1,
+        }
+    }
+
+    /// All of them.
+    pub const fn all(self) -> u64 {
+        self.runtime + self.document + self.bundle
+    }
+}
+
+/// The kill-switch document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillDocument {
+    /// Where it is looked for.
+    pub source: String,
+    /// The version in force. `None` while there is none.
+    pub version: Option<u64>,
+    /// SHA-256 of its text, hexadecimal.
+    pub digest: Option<String>,
+    /// The keys that vouch for it.
+    pub signed_by: Vec<String>,
+    /// When it came into force.
+    pub loaded_at: Option<Stamp>,
+    /// The last look at it, where that failed.
+    pub last_error: Option<LastError>,
 }
 
 /// Answer of a reload that was accepted.

@@ -7,8 +7,8 @@ use clap::Subcommand;
 use http::Method;
 
 use super::client::Admin;
-use super::format::{Format, say_line};
-use crate::admin::wire::{KillList, KillRequest, KillSwitch};
+use super::format::{Format, Page, say, say_line};
+use crate::admin::wire::{KillList, KillOrigins, KillRequest, KillStatus, KillSwitch};
 
 /// What `kill --help` ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -16,6 +16,7 @@ Examples:
   portcullis kill set jwt:sub mallory --ttl 1h --reason \"stolen token, INC-42\"
   portcullis kill list
   portcullis kill clear 90e7473aac7c
+  portcullis kill status
 
 A switch that is set here is in force before the command ends, is kept over restarts, and ends by
 itself. What must hold longer than 31 days belongs into the policy bundle.";
@@ -41,6 +42,28 @@ Examples:
 Example:
   portcullis kill clear 90e7473aac7c")]
     Clear(Clear),
+    /// Show how many switches of which source are in force, and the state of the kill-switch document.
+    #[command(after_help = "\
+Examples:
+  portcullis kill status
+  portcullis kill status --format json
+
+Exit codes: 0 = as it should be, 1 = no answer, 2 = the kill-switch document was refused or cannot be had.")]
+    Status(List),
+    /// Sign a kill-switch document: what `policy.kill_switches.document` names.
+    #[command(after_help = "\
+Examples:
+  portcullis kill sign kill.yaml --key file:kill.pem --key-id kill --out kill.signed
+
+A document:
+  version: 7
+  kill_switches:
+    - { scope_key: \"jwt:sub\", scope_value: mallory, reason: \"INC-42: stolen token\" }
+
+It is the whole list: what is not in it any more has ended. Raise `version` with every change.
+
+Exit codes: 0 = signed, 1 = the document is not right, 2 = the command could not be carried out as given.")]
+    Sign(super::bundle::sign::SignKill),
 }
 
 /// Arguments of `kill set`.
@@ -66,7 +89,7 @@ pub(crate) struct Set {
     by: Option<String>,
 }
 
-/// Arguments of `kill list`.
+/// Arguments of `kill list` and `kill status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     #[command(flatten)]
@@ -91,6 +114,8 @@ impl Kill {
         match self {
             Self::Set(set) => set.run(),
             Self::List(list) => list.run(),
+            Self::Status(status) => status.status(),
+            Self::Sign(sign) => Ok(super::bundle::exit(sign.run())),
             Self::Clear(clear) => {
                 let path = format!("/-/kill/{}", clear.id);
                 let cleared: KillSwitch = clear.admin.ask(Method::DELETE, &path, None)?.success()?.json()?;
@@ -140,15 +165,65 @@ impl List {
         for switch in &list.switches {
             say_line(describe(switch));
         }
+        if list.omitted > 0 {
+            say_line(format_args!("and {} more", list.omitted));
+        }
         Ok(ExitCode::SUCCESS)
     }
+
+    fn status(self) -> anyhow::Result<ExitCode> {
+        let answer = self.admin.ask(Method::GET, "/-/kill/status", None)?.success()?;
+        let status: KillStatus = answer.json()?;
+        match self.format {
+            Format::Json => say_line(String::from_utf8_lossy(&answer.body).trim_end()),
+            Format::Text => say(page(&status)),
+        }
+        let refused = status.document.is_some_and(|document| document.last_error.is_some());
+        Ok(if refused { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    }
+}
+
+fn page(status: &KillStatus) -> String {
+    let mut page = Page::default();
+    let origins = |origins: &KillOrigins| {
+        let KillOrigins {
+            runtime,
+            document,
+            bundle,
+        } = origins;
+        format!("{runtime} set at run time, {document} of the document, {bundle} of the bundle")
+    };
+    page.line("active", origins(&status.active));
+    if status.suspended.all() > 0 {
+        page.line("suspended", origins(&status.suspended));
+    }
+    let Some(document) = &status.document else {
+        page.line("document", "none: the configuration has no policy.kill_switches");
+        return page.into_string();
+    };
+    page.line("document", &document.source);
+    match (document.version, document.loaded_at) {
+        (Some(version), since) => {
+            let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+            let keys = document.signed_by.join(", ");
+            page.line("", format_args!("version {version}, signed by {keys}{since}"));
+        }
+        (None, _) => page.line("", "none was accepted yet"),
+    }
+    if let Some(error) = &document.last_error {
+        page.line(
+            "",
+            format_args!("refused at {}: {}: {}", error.at, error.reason, error.detail),
+        );
+    }
+    page.into_string()
 }
 
 /// A switch in one line.
 fn describe(switch: &KillSwitch) -> String {
     let mut line = format!(
         "{}  {} = {}",
-        switch.id.as_deref().unwrap_or("(bundle)"),
+        switch.id.clone().unwrap_or_else(|| format!("({})", switch.origin)),
         switch.key,
         switch.value
     );

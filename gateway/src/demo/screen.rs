@@ -46,7 +46,7 @@ pub(super) async fn draw(world: &World) -> ! {
             bundle_version: bundle.and_then(|bundle| bundle.version),
             snapshot: &world.live.snapshot().digest,
             refused: bundle.and_then(|bundle| bundle.last_error.as_ref()),
-            switches: &world.live.kill_list(),
+            switches: &world.live.kill_list().switches,
             rotation: &world.provider.rotation(),
         };
         let (width, height) = size();

@@ -7,20 +7,21 @@ use std::time::Duration;
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::policies::Policies;
-use portcullis_bundles::runtime::RuntimeSwitches;
 use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, Store, StoreError};
 use portcullis_bundles::trust::Trust;
 use portcullis_bundles::version::Floor;
-use portcullis_config::policy::Policy as Written;
+use portcullis_config::policy::{BundleSource, Policy as Written};
 use portcullis_filters::policy;
 
+use super::kill_state::KillState;
+use super::load::aside;
 use super::now;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
 use crate::snapshot::BundleState;
 
 /// Media types under which a bundle may be served.
-const MEDIA_TYPES: [&str; 4] = [
+pub(super) const MEDIA_TYPES: [&str; 4] = [
     "application/octet-stream",
     "application/json",
     "application/vnd.dsse.envelope.v1+json",
@@ -32,12 +33,9 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Everything that a configuration's `policy` stands for.
 pub struct PolicySource {
     loader: Loader,
-    /// The state folder.
-    pub store: Store,
+    store: Arc<Store>,
     /// The bundle accepted last.
     floor: Option<Floor>,
-    /// Kill switches set at run time.
-    pub switches: RuntimeSwitches,
     source: Source,
     /// The last good bundle as it was found at the start, until one is in force.
     last_good: Option<LastGood>,
@@ -66,6 +64,9 @@ pub enum PolicyError {
     /// The source.
     #[error("policy.bundle: {0}")]
     Source(String),
+    /// The kill-switch document's keys or source.
+    #[error("policy.kill_switches: {0}")]
+    KillSwitches(String),
 }
 
 /// A bundle that was verified and is good, and is not yet in force.
@@ -114,22 +115,29 @@ impl From<Refused> for BundleRefused {
 }
 
 impl PolicySource {
-    /// Opens what the configuration names. Nothing is written but the state folder itself, where it is missing.
-    pub fn open(written: &Written) -> Result<Self, PolicyError> {
+    /// Opens what the configuration names, with the kill switches beside it. Nothing is written but the state folder
+    /// itself, where it is missing.
+    pub fn open(written: &Written) -> Result<(Self, KillState), PolicyError> {
         let trust = Trust::resolve(&written.trust).map_err(|errors| {
             PolicyError::Trust(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
-        let store = Store::open(&written.state_dir)?;
+        let store = Arc::new(Store::open(&written.state_dir)?);
         let state = store.load()?;
+        let kill = KillState::open(
+            Arc::clone(&store),
+            state.switches,
+            state.kill_document,
+            written.kill_switches.as_ref(),
+        )?;
         let examiner = Box::new(policy::PolicyExaminer);
-        Ok(Self {
+        let source = Self {
             loader: Loader::new(Settings::from(written), trust, examiner),
             store,
             floor: state.last_good.as_ref().map(|last| last.floor),
-            switches: state.switches,
-            source: Source::open(written).map_err(PolicyError::Source)?,
+            source: Source::open(&written.bundle, written.max_bytes.get()).map_err(PolicyError::Source)?,
             last_good: state.last_good,
-        })
+        };
+        Ok((source, kill))
     }
 
     /// The last good bundle of the state folder, verified again: what a restart begins with. `None` once a bundle was in
@@ -202,7 +210,7 @@ impl PolicySource {
                 }
             }
         };
-        self.accept(bytes, validator).map(Some)
+        aside(|| self.accept(bytes, validator)).map(Some)
     }
 
     /// What a URL's server said of the bundle in force: the next poll only asks whether there is another one.
@@ -235,16 +243,16 @@ impl PolicySource {
 }
 
 impl Source {
-    fn open(written: &Written) -> Result<Self, String> {
-        match (&written.bundle.file, &written.bundle.url) {
-            (None, None) if written.bundle.control_plane => Ok(Self::ControlPlane),
+    fn open(written: &BundleSource, max_bytes: u64) -> Result<Self, String> {
+        match (&written.file, &written.url) {
+            (None, None) if written.control_plane => Ok(Self::ControlPlane),
             (Some(file), None) => Ok(Self::File(FileSource::new(file))),
             (None, Some(url)) => Ok(Self::Url {
                 client: Client {
-                    ca: written.bundle.ca.clone(),
+                    ca: written.ca.clone(),
                     connect_timeout: CONNECT_TIMEOUT,
                     timeout: FETCH_TIMEOUT,
-                    max_bytes: written.max_bytes.get(),
+                    max_bytes,
                 },
                 url: Url::parse(url).map_err(|error| error.to_string())?,
                 validator: None,
@@ -272,7 +280,7 @@ fn supported(policies: &Policies) -> Result<(), BundleRefused> {
     })
 }
 
-fn unreadable(error: impl std::fmt::Display) -> BundleRefused {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> BundleRefused {
     BundleRefused {
         reason: "source_unreadable",
         detail: error.to_string(),

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::Live;
 use crate::admin::control::{Control, KillError, Refused};
 use crate::admin::wire::{
-    KillRequest, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus, Status, UpstreamStatus,
+    KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus, Status,
+    UpstreamStatus,
 };
 use crate::overload::{Pressure, Shed};
 use crate::telemetry::exposition::{Collect as _, Exposition};
@@ -45,7 +46,7 @@ impl Control for Live {
             listeners: listeners.collect(),
             upstreams: snapshot.gateway.upstreams.status().into_iter().map(upstream).collect(),
             issuers: self.identity.status(),
-            kill_switches: self.active_switches().len() as u64,
+            kill_switches: self.kill_status_now().active.all(),
             control_plane: self.control_plane.status(),
         }
     }
@@ -58,16 +59,20 @@ impl Control for Live {
         self.load_again().await
     }
 
-    fn kill_list(&self) -> Vec<KillSwitch> {
+    fn kill_list(&self) -> KillList {
         self.active_switches()
     }
 
+    fn kill_status(&self) -> KillStatus {
+        self.kill_status_now()
+    }
+
     async fn kill_set(&self, request: KillRequest) -> Result<KillSwitch, KillError> {
-        self.set_switch(request).await
+        self.set_switch(&request)
     }
 
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError> {
-        self.clear_switch(id).await
+        self.clear_switch(id)
     }
 
     fn metrics(&self, out: &mut Exposition) {

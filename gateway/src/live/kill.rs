@@ -9,7 +9,7 @@ use portcullis_filters::attributes;
 
 use super::{Live, now};
 use crate::admin::control::KillError;
-use crate::admin::wire::{KillRequest, KillSwitch};
+use crate::admin::wire::{KillList, KillRequest, KillSwitch};
 use crate::request_id::RequestId;
 use crate::telemetry::stamp::Stamp;
 
@@ -18,66 +18,69 @@ const LONGEST_TTL: std::time::Duration = std::time::Duration::from_secs(31 * 24 
 
 impl Live {
     /// Sets a kill switch.
-    pub(super) async fn set_switch(&self, request: KillRequest) -> Result<KillSwitch, KillError> {
-        let switch = read(&request)?;
-        let mut cold = self.cold.lock().await;
-        let policy = cold.policy.as_mut().ok_or_else(|| {
+    pub(super) fn set_switch(&self, request: &KillRequest) -> Result<KillSwitch, KillError> {
+        let switch = read(request)?;
+        let mut held = self.kill();
+        let kill = held.as_mut().ok_or_else(|| {
             KillError::Invalid(
                 "the configuration has no `policy`, and its state_dir is where switches are kept".to_owned(),
             )
         })?;
-        let mut switches = policy.switches.clone();
+        let mut switches = kill.runtime.clone();
         switches.drop_expired(now().unix());
         switches.set(switch.clone()).map_err(refused)?;
-        policy
-            .store
-            .save_switches(&switches)
+        kill.keep_runtime(switches)
             .map_err(|error| KillError::NotPersisted(error.to_string()))?;
-        policy.switches = switches;
-        self.publish_switches(&cold);
+        self.publish_switches(kill);
+        drop(held);
         tracing::warn!(
+            source = "runtime",
             id = switch.id,
             key = request.key,
+            route = request.route,
             by = request.by,
             reason = request.reason,
+            expires_at = switch.switch.expires_at.map(|at| at.to_string()),
             "kill switch set"
         );
+        self.kill_changes.add("runtime", 1, 0);
         Ok(show(&switch))
     }
 
     /// Clears one.
-    pub(super) async fn clear_switch(&self, id: &str) -> Result<KillSwitch, KillError> {
-        let mut cold = self.cold.lock().await;
-        let policy = cold.policy.as_mut().ok_or_else(|| KillError::NotFound(id.to_owned()))?;
-        let mut switches = policy.switches.clone();
+    pub(super) fn clear_switch(&self, id: &str) -> Result<KillSwitch, KillError> {
+        let mut held = self.kill();
+        let kill = held.as_mut().ok_or_else(|| KillError::NotFound(id.to_owned()))?;
+        let mut switches = kill.runtime.clone();
         let cleared = switches.clear(id).ok_or_else(|| KillError::NotFound(id.to_owned()))?;
-        policy
-            .store
-            .save_switches(&switches)
+        kill.keep_runtime(switches)
             .map_err(|error| KillError::NotPersisted(error.to_string()))?;
-        policy.switches = switches;
-        self.publish_switches(&cold);
-        tracing::warn!(id, "kill switch cleared");
+        self.publish_switches(kill);
+        drop(held);
+        tracing::warn!(
+            source = "runtime",
+            id,
+            key = cleared.switch.scope_key,
+            "kill switch cleared"
+        );
+        self.kill_changes.add("runtime", 0, 1);
         Ok(show(&cleared))
     }
 
-    /// Those in force: set at run time, then the bundle's.
-    pub(super) fn active_switches(&self) -> Vec<KillSwitch> {
+    /// Those in force: set at run time, then the document's, then the bundle's.
+    pub(super) fn active_switches(&self) -> KillList {
         let (snapshot, now) = (self.snapshot(), now().unix());
-        let switches = snapshot
-            .policy
-            .switches
-            .as_slice()
-            .iter()
-            .filter(|switch| switch.is_active(now));
-        switches
+        let mut active = snapshot.policy.switches.iter().filter(|switch| switch.is_active(now));
+        let listed = active.by_ref().take(KillList::MOST);
+        let switches = listed
             .map(|switch| {
                 let id = match &switch.origin {
                     Origin::Runtime(id) => Some(id.to_string()),
-                    Origin::Bundle(_) => None,
+                    Origin::Bundle(_) | Origin::Document(_) => None,
                 };
-                let set = id.as_ref().and_then(|id| snapshot.policy.runtime.get(id));
+                let set = id.as_ref().and_then(|id| snapshot.policy.kill.runtime.get(id));
                 KillSwitch {
+                    origin: switch.origin.source().to_owned(),
                     key: switch.key.to_string(),
                     value: switch.value.to_string(),
                     route: switch.route.as_deref().map(str::to_owned),
@@ -88,7 +91,11 @@ impl Live {
                     id,
                 }
             })
-            .collect()
+            .collect();
+        KillList {
+            switches,
+            omitted: active.count() as u64,
+        }
     }
 }
 
@@ -135,6 +142,7 @@ fn refused(error: RuntimeError) -> KillError {
 fn show(switch: &RuntimeSwitch) -> KillSwitch {
     KillSwitch {
         id: Some(switch.id.clone()),
+        origin: "runtime".to_owned(),
         key: switch.switch.scope_key.clone(),
         value: switch.switch.scope_value.clone(),
         route: switch.switch.route.clone(),

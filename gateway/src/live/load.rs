@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
-use portcullis_bundles::runtime::RuntimeSwitches;
 use portcullis_config::load::{Loaded, load};
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
 use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
+use super::kill_state::KillState;
 use super::metrics::Samples;
 use super::observers::{ConnectionWatch, Observers};
 use super::report::Report;
@@ -50,7 +50,7 @@ enum PolicyChange {
     /// It has no `policy` any more.
     Gone,
     /// It names another source, trust or state folder.
-    Another(Box<PolicySource>),
+    Another(Box<(PolicySource, KillState)>),
 }
 
 impl Live {
@@ -76,8 +76,10 @@ impl Live {
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
         edge.overload.apply(&loaded.config);
-        let mut policy = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
-        let First { in_force, refused } = First::of(policy.as_mut(), &gateway);
+        let opened = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
+        let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
+        let First { bundle, refused } = First::of(policy.as_mut(), &gateway);
+        let in_force = InForce::new(bundle, kill.as_ref().map(KillState::view).unwrap_or_default());
         let live = Arc::new(Self {
             path: path.to_owned(),
             current: ArcSwap::from_pointee(Snapshot::new(Arc::new(gateway), Arc::new(in_force))),
@@ -99,6 +101,9 @@ impl Live {
             control_plane: Arc::default(),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
             cold: tokio::sync::Mutex::new(Cold { policy }),
+            kill: std::sync::Mutex::new(kill),
+            kill_changes: super::audit::Changes::default(),
+            swap: std::sync::Mutex::new(()),
         });
         live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
         live.observers.metrics.add_source(Arc::new(live.identity.clone()));
@@ -106,6 +111,7 @@ impl Live {
         let begun = live.snapshot();
         live.note_config(&begun, None);
         live.note_bundle(&begun, refused.as_ref());
+        live.begin_kill_document();
         Ok(live)
     }
 
@@ -124,7 +130,7 @@ impl Live {
         self.control_plane.pull_soon();
         let mut cold = self.cold.lock().await;
         let before = self.snapshot();
-        let config = with_config.then(|| self.new_config(&before)).transpose();
+        let config = with_config.then(|| aside(|| self.new_config(&before))).transpose();
         let (config, config_refused) = config.map_or_else(|refused| (None, Some(refused)), |config| (config, None));
         let keeps_source = config
             .as_ref()
@@ -134,7 +140,7 @@ impl Live {
             None => Ok(None),
         };
         let (bundle, bundle_refused) = bundle.map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
-        let (config_refused, bundle_refused) = match self.settle(&mut cold, &before, config, bundle) {
+        let (config_refused, bundle_refused) = match aside(|| self.settle(&mut cold, &before, config, bundle)) {
             Ok(()) => (config_refused, bundle_refused),
             Err(late) => (config_refused.or(late.config), bundle_refused.or(late.bundle)),
         };
@@ -217,7 +223,7 @@ impl Live {
         match std::mem::replace(&mut config.policy, PolicyChange::None) {
             PolicyChange::None => {}
             PolicyChange::Gone => return self.adopt_source(cold, config, None),
-            PolicyChange::Another(source) => return self.adopt_source(cold, config, Some(*source)),
+            PolicyChange::Another(opened) => return self.adopt_source(cold, config, Some(*opened)),
         }
         let state = bundle
             .as_ref()
@@ -227,7 +233,7 @@ impl Live {
                 return Err(Late::config(&together));
             };
             if fits(&config.gateway, &before.policy.bundle).is_ok() {
-                self.publish(config, InForce::clone(&before.policy));
+                self.publish(config, None);
                 return Err(Late::bundle(&together));
             }
             fits(&before.gateway, &state).map_err(|alone| Late::both(&together, &alone))?;
@@ -235,12 +241,12 @@ impl Live {
             return Err(Late::config(&together));
         }
         let Some(bundle) = bundle else {
-            self.publish(config, InForce::clone(&before.policy));
+            self.publish(config, None);
             return Ok(());
         };
         // One swap for both: between them the new configuration might lack what the old bundle requires.
-        let in_force = commit(cold, &bundle).map_err(Late::stored)?;
-        self.publish(config, in_force);
+        let bundle = commit(cold, &bundle).map_err(Late::stored)?;
+        self.publish(config, Some(bundle));
         Ok(())
     }
 
@@ -261,29 +267,54 @@ impl Live {
     }
 
     /// Puts a configuration into force whose policy comes from elsewhere, or from nowhere any more.
-    fn adopt_source(&self, cold: &mut Cold, config: NewConfig, mut source: Option<PolicySource>) -> Result<(), Late> {
-        let First { in_force, refused } = First::of(source.as_mut(), &config.gateway);
-        if let (BundleState::Missing(reason), Some(refused)) = (&in_force.bundle, refused) {
+    fn adopt_source(
+        &self,
+        cold: &mut Cold,
+        config: NewConfig,
+        opened: Option<(PolicySource, KillState)>,
+    ) -> Result<(), Late> {
+        let (mut source, kill): (Option<_>, Option<_>) = opened.unzip();
+        let First { bundle, refused } = First::of(source.as_mut(), &config.gateway);
+        if let (BundleState::Missing(reason), Some(refused)) = (&bundle, refused) {
             let detail = format!("its policy yields no bundle: {reason}: {}", refused.detail);
             return Err(Late::config(&detail));
         }
         cold.policy = source;
-        self.publish(config, in_force);
+        // Whoever changes switches waits until the snapshot has those of the new state folder.
+        let mut held = self.kill();
+        let before = std::mem::replace(&mut *held, kill);
+        if let (Some(now), Some(before)) = (held.as_mut(), before) {
+            now.inherit(before);
+        }
+        let view = held.as_ref().map(KillState::view).unwrap_or_default();
+        self.publish_with(config, |_| InForce::new(bundle, view));
+        drop(held);
+        self.begin_kill_document();
         Ok(())
     }
 
     /// Puts a bundle into force.
     fn adopt_bundle(&self, cold: &mut Cold, gateway: &Arc<Gateway>, bundle: &Bundle) -> Result<(), Late> {
-        let in_force = commit(cold, bundle).map_err(|refused| Late {
+        let bundle = commit(cold, bundle).map_err(|refused| Late {
             config: None,
             bundle: Some(refused),
         })?;
-        self.put(Snapshot::new(Arc::clone(gateway), Arc::new(in_force)));
+        self.put(|before| {
+            let in_force = InForce::new(bundle, before.policy.kill.clone());
+            Snapshot::new(Arc::clone(gateway), Arc::new(in_force))
+        });
         Ok(())
     }
 
-    /// Puts a configuration into force.
-    fn publish(&self, config: NewConfig, in_force: InForce) {
+    /// Puts a configuration into force, with a bundle if there is another one.
+    fn publish(&self, config: NewConfig, bundle: Option<BundleState>) {
+        self.publish_with(config, |before| match bundle {
+            Some(bundle) => InForce::new(bundle, before.kill.clone()),
+            None => before.clone(),
+        });
+    }
+
+    fn publish_with(&self, config: NewConfig, policy: impl FnOnce(&InForce) -> InForce) {
         let NewConfig {
             loaded,
             gateway,
@@ -292,7 +323,7 @@ impl Live {
             policy: _,
         } = config;
         self.identity.apply(&gateway.zones, &loaded.config);
-        self.put(Snapshot::new(gateway, Arc::new(in_force)));
+        self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         self.edge.overload.apply(&loaded.config);
         listeners.commit();
@@ -301,16 +332,22 @@ impl Live {
         self.observers.commit(&loaded.config, access_log);
     }
 
-    /// Puts the kill switches set at run time into force.
-    pub(super) fn publish_switches(&self, cold: &Cold) {
-        let before = self.snapshot();
-        let runtime = cold
-            .policy
-            .as_ref()
-            .map(|policy| policy.switches.clone())
-            .unwrap_or_default();
-        let in_force = InForce::new(before.policy.bundle.clone(), runtime);
-        self.put(Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force)));
+    /// Puts kill switches beside the bundle into force.
+    pub(super) fn publish_switches(&self, kill: &KillState) {
+        let view = kill.view();
+        self.put(|before| {
+            let in_force = InForce::new(before.policy.bundle.clone(), view);
+            Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))
+        });
+    }
+}
+
+/// Does what takes long without keeping the tasks of this runtime's thread from being run by another.
+pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -379,19 +416,19 @@ fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), String> {
 }
 
 /// Makes a bundle the floor, durably. What then is in force.
-fn commit(cold: &mut Cold, bundle: &Bundle) -> Result<InForce, BundleRefused> {
+fn commit(cold: &mut Cold, bundle: &Bundle) -> Result<BundleState, BundleRefused> {
     let gone = || BundleRefused {
         reason: "source_unreadable",
         detail: "the policy has no source any more".to_owned(),
     };
     let source = cold.policy.as_mut().ok_or_else(gone)?;
     source.commit(bundle)?;
-    Ok(InForce::new(bundle.state(), source.switches.clone()))
+    Ok(bundle.state())
 }
 
 /// The policy that a source begins with: what stands there now, else the last good bundle, else none.
 pub(super) struct First {
-    pub in_force: InForce,
+    pub bundle: BundleState,
     /// The last bundle that was refused on the way, unless a later one was accepted.
     pub refused: Option<BundleRefused>,
 }
@@ -400,11 +437,7 @@ impl First {
     pub(super) fn of(source: Option<&mut PolicySource>, gateway: &Gateway) -> Self {
         let mut bundle = BundleState::Unconfigured;
         let Some(source) = source else {
-            let in_force = InForce::new(bundle, RuntimeSwitches::default());
-            return Self {
-                in_force,
-                refused: None,
-            };
+            return Self { bundle, refused: None };
         };
         bundle = BundleState::Missing("no_bundle_loaded");
         let mut refused = None;
@@ -415,8 +448,7 @@ impl First {
                 Err(error) => refused = Some(error),
             }
         }
-        let in_force = InForce::new(bundle, source.switches.clone());
-        Self { in_force, refused }
+        Self { bundle, refused }
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, Weak};
 
-use portcullis_bundles::switches::Origin;
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::limit_stats::LimitStats;
 use portcullis_filters::policy::Throttle;
 
 use super::{Live, now};
+use crate::admin::wire::KillOrigins;
 use crate::overload::Shed;
 use crate::snapshot::{BundleState, Snapshot};
 use crate::telemetry::exposition::{Collect, Exposition};
@@ -44,6 +44,7 @@ impl Collect for Samples {
         limits(&snapshot, out);
         bundle(&snapshot, out);
         switches(&snapshot, out);
+        live.kill_changes.collect(out);
         upstreams(&snapshot, out);
         load(&live, &snapshot, out);
         staples(&live, out);
@@ -210,25 +211,21 @@ fn bundle(snapshot: &Snapshot, out: &mut Exposition) {
 
 fn switches(snapshot: &Snapshot, out: &mut Exposition) {
     let now = now().unix();
-    let (mut bundle, mut runtime) = (0, 0);
-    for switch in snapshot
-        .policy
-        .switches
-        .as_slice()
-        .iter()
-        .filter(|switch| switch.is_active(now))
-    {
-        match switch.origin {
-            Origin::Bundle(_) => bundle += 1,
-            Origin::Runtime(_) => runtime += 1,
-        }
+    let mut active = KillOrigins::default();
+    for switch in snapshot.policy.switches.iter().filter(|switch| switch.is_active(now)) {
+        active.add(&switch.origin);
     }
     let (name, help) = (
         "portcullis_kill_switches_active",
         "Kill switches in force, by who set them.",
     );
-    out.gauge_u64(name, help, &[("origin", "bundle")], bundle);
-    out.gauge_u64(name, help, &[("origin", "runtime")], runtime);
+    out.gauge_u64(name, help, &[("origin", "bundle")], active.bundle);
+    out.gauge_u64(name, help, &[("origin", "document")], active.document);
+    out.gauge_u64(name, help, &[("origin", "runtime")], active.runtime);
+    if let Some(list) = &snapshot.policy.kill.document {
+        let help = "Version of the kill-switch document in force.";
+        out.gauge_u64("portcullis_kill_document_version", help, &[], list.floor.version);
+    }
 }
 
 fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {

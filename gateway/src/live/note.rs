@@ -30,6 +30,11 @@ impl Live {
         if before.digest != after.digest {
             tracing::info!(snapshot = &*after.digest, "in force");
         }
+        let table = |snapshot: &Snapshot| match &snapshot.policy.bundle {
+            BundleState::Loaded(policies) => std::sync::Arc::clone(policies.switches()),
+            BundleState::Unconfigured | BundleState::Missing(_) => std::sync::Arc::default(),
+        };
+        self.audit("bundle", &table(before), &table(&after));
         if after.gateway.config.policy.is_none() {
             return;
         }

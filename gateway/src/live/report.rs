@@ -14,6 +14,10 @@ pub struct Report {
     bundle_at: Option<Stamp>,
     config_error: Option<LastError>,
     bundle_error: Option<LastError>,
+    /// When the kill-switch document in force came into force.
+    pub kill_at: Option<Stamp>,
+    /// The last look at the document, where that failed.
+    pub kill_error: Option<LastError>,
     /// Changes that need a restart.
     pub needs_restart: Vec<String>,
 }
@@ -26,6 +30,8 @@ impl Report {
             bundle_at: None,
             config_error: None,
             bundle_error: None,
+            kill_at: None,
+            kill_error: None,
             needs_restart: Vec::new(),
         }
     }
@@ -54,6 +60,22 @@ impl Report {
     /// A bundle was refused.
     pub fn bundle_refused(&mut self, reason: &str, detail: &str) {
         self.bundle_error = Some(error(reason, detail));
+    }
+
+    /// A kill-switch document is in force; `changed`: another one than before.
+    pub fn kill_document_loaded(&mut self, changed: bool) {
+        self.kill_error = None;
+        if changed || self.kill_at.is_none() {
+            self.kill_at = Some(Stamp::now());
+        }
+    }
+
+    /// A kill-switch document was refused or could not be had.
+    pub fn kill_document_refused(&mut self, reason: &str, detail: &str) {
+        let same = |known: &LastError| known.reason == reason && known.detail == detail;
+        if !self.kill_error.as_ref().is_some_and(same) {
+            self.kill_error = Some(error(reason, detail));
+        }
     }
 
     /// The configuration in force.
@@ -96,6 +118,10 @@ impl Report {
         let bundle = self.bundle(snapshot);
         if let (Some(state), Some(written)) = (&bundle, &snapshot.gateway.config.policy) {
             judge(state, written, &mut reasons, &mut warnings);
+        }
+        let document = snapshot.gateway.config.policy.as_ref();
+        if document.is_some_and(|policy| policy.kill_switches.is_some()) && self.kill_error.is_some() {
+            warnings.push("kill_document_refused".to_owned());
         }
         if self.config_error.is_some() {
             warnings.push("config_refused".to_owned());

@@ -10,7 +10,7 @@ use super::bundle::PolicySource;
 use super::load::First;
 use super::{Live, now};
 use crate::compile::{Heritage, compile};
-use crate::snapshot::{Gateway, Snapshot};
+use crate::snapshot::{Gateway, InForce, Snapshot};
 
 impl Live {
     /// Takes over from a process that has just handed its sockets over. To be called before anything is served, and not
@@ -19,8 +19,7 @@ impl Live {
         match self.with_counters(counters) {
             Ok((gateway, imported)) => {
                 tracing::info!(buckets = imported.buckets, "counters taken over");
-                let policy = Arc::clone(&self.snapshot().policy);
-                self.put(Snapshot::new(Arc::new(gateway), policy));
+                self.put(|before| Snapshot::new(Arc::new(gateway), Arc::clone(&before.policy)));
             }
             Err(error) => {
                 tracing::error!(error, path = %counters.display(), "no counters taken over: buckets start full");
@@ -54,11 +53,14 @@ impl Live {
         let Some(written) = &snapshot.gateway.config.policy else {
             return Ok(());
         };
-        let mut source = PolicySource::open(written)?;
-        let First { in_force, refused } = First::of(Some(&mut source), &snapshot.gateway);
+        let (mut source, kill) = PolicySource::open(written)?;
+        let First { bundle, refused } = First::of(Some(&mut source), &snapshot.gateway);
         self.cold.blocking_lock().policy = Some(source);
-        self.put(Snapshot::new(Arc::clone(&snapshot.gateway), Arc::new(in_force)));
+        let in_force = InForce::new(bundle, kill.view());
+        *self.kill() = Some(kill);
+        self.put(|before| Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force)));
         self.note_bundle(&snapshot, refused.as_ref());
+        self.begin_kill_document();
         Ok(())
     }
 }

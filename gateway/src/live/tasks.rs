@@ -33,8 +33,10 @@ impl Live {
             self.identity.apply(&snapshot.gateway.zones, &snapshot.gateway.config);
             self.observers.trace(&snapshot.gateway.config);
         }
+        // On tasks of their own: a load that takes long holds up neither.
+        let _admin = tokio::spawn(Arc::clone(self).admin());
+        let _kill = tokio::spawn(Arc::clone(self).tend_kill_document());
         tokio::join!(
-            self.admin(),
             self.watch_files(),
             self.hang_ups(),
             self.poll_source(),
@@ -47,11 +49,11 @@ impl Live {
     }
 
     /// The admin listener. After a hand-over its address may still be the old process's for a moment.
-    async fn admin(self: &Arc<Self>) {
+    async fn admin(self: Arc<Self>) {
         let address = self.snapshot().gateway.config.admin.address;
         let mut told = false;
         loop {
-            let bound = admin::Server::bind(address, Arc::clone(self)).await;
+            let bound = admin::Server::bind(address, Arc::clone(&self)).await;
             match bound {
                 Ok(server) => {
                     server.serve(self.until_handed_over()).await;

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub config_loads: Loads,
     /// Loads of the policy bundle.
     pub bundle_loads: Loads,
+    /// Loads of the kill-switch document.
+    pub kill_loads: Loads,
     routes: routes::Routes,
     unrouted: RouteMetrics,
     process: process::Process,
@@ -45,6 +47,7 @@ impl Metrics {
             connections: Connections::new(),
             config_loads: Loads::of_config(),
             bundle_loads: Loads::of_bundle(),
+            kill_loads: Loads::of_kill_document(),
             unrouted: routes.get(UNROUTED),
             routes,
             process: process::Process { started: Stamp::now() },
@@ -89,6 +92,7 @@ impl Collect for Metrics {
         self.connections.collect(out);
         self.config_loads.collect(out);
         self.bundle_loads.collect(out);
+        self.kill_loads.collect(out);
         self.routes.collect(out);
         self.process.collect(out);
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner).clone();

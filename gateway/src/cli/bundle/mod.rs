@@ -7,7 +7,7 @@ mod judge;
 mod keygen;
 mod lint;
 mod selftest;
-mod sign;
+pub(crate) mod sign;
 mod verify;
 
 use std::process::ExitCode;
@@ -68,13 +68,18 @@ impl Bundle {
             Self::Inspect(inspect) => inspect.run(),
             Self::Test(test) => test.run(),
         };
-        match done {
-            Ok(Judged::Good) => ExitCode::SUCCESS,
-            Ok(Judged::Bad) => ExitCode::FAILURE,
-            Err(error) => {
-                tell_line(format_args!("portcullis: {error:#}"));
-                ExitCode::from(2)
-            }
+        exit(done)
+    }
+}
+
+/// The exit code, and what could not be done.
+pub(crate) fn exit(done: anyhow::Result<Judged>) -> ExitCode {
+    match done {
+        Ok(Judged::Good) => ExitCode::SUCCESS,
+        Ok(Judged::Bad) => ExitCode::FAILURE,
+        Err(error) => {
+            tell_line(format_args!("portcullis: {error:#}"));
+            ExitCode::from(2)
         }
     }
 }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
-use portcullis_bundles::author::Authored;
+use portcullis_bundles::author::{Authored, format_of};
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::envelope;
+use portcullis_bundles::kill_document::{KillDocument, KillLoader};
 use portcullis_bundles::loader::{Loader, Settings};
 use portcullis_bundles::signing::SigningKey;
 use portcullis_bundles::timestamp::Timestamp;
@@ -19,7 +20,7 @@ use portcullis_filters::policy::PolicyExaminer;
 use super::file::{self, MAX_BYTES, Signed, Text};
 use super::keygen::Algorithm;
 use super::{Judged, judge, now};
-use crate::cli::format::{tell, tell_line};
+use crate::cli::format::{count, tell, tell_line};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +72,7 @@ struct Keys {
 
 impl Sign {
     pub(crate) fn run(self) -> anyhow::Result<Judged> {
-        let keys = self.keys()?;
+        let keys = Keys::read(&self.key, &self.key_id, self.algorithm())?;
         let text = Text::read(&self.file)?;
         ensure!(
             text.signed == Signed::No,
@@ -103,37 +104,9 @@ impl Sign {
             tell_line(format_args!("{}: a gateway would refuse it: {refused}", text.name));
             return Ok(Judged::Bad);
         }
-        match &self.out {
-            Some(path) => file::replace(path, &bytes)?,
-            None => std::io::stdout()
-                .write_all(&bytes)
-                .context("cannot write to standard output")?,
-        }
-        self.report(&authored, &json, &keys.signing);
+        let out = write(self.out.as_deref(), &bytes)?;
+        report(&out, &authored, &json, &keys.signing);
         Ok(Judged::Good)
-    }
-
-    fn keys(&self) -> anyhow::Result<Keys> {
-        if self.key.len() != self.key_id.len() {
-            bail!(
-                "{} --key and {} --key-id: each key needs its id",
-                self.key.len(),
-                self.key_id.len()
-            );
-        }
-        let mut keys = Keys {
-            signing: Vec::new(),
-            secrets: Vec::new(),
-        };
-        for (reference, id) in self.key.iter().zip(&self.key_id) {
-            // Not for clap to read: it would repeat what is wrong, which may be the key itself.
-            let reference: SecretRef = reference.parse().context("--key")?;
-            let secret = reference.resolve()?;
-            let key = SigningKey::read(id, self.algorithm(), &secret);
-            keys.signing.push(key.with_context(|| reference.to_string())?);
-            keys.secrets.push(secret);
-        }
-        Ok(keys)
     }
 
     fn algorithm(&self) -> Option<KeyAlgorithm> {
@@ -152,25 +125,21 @@ impl Sign {
             (Form::Line, _) => bail!("the line form has room for one signature"),
         }
     }
+}
 
-    /// What was done, for people; standard output may be the bundle.
-    fn report(&self, authored: &Authored, json: &[u8], keys: &[SigningKey]) {
-        let ids: Vec<_> = keys
-            .iter()
-            .map(|key| format!("{} ({})", key.id(), key.algorithm()))
-            .collect();
-        let out = self
-            .out
-            .as_ref()
-            .map_or_else(|| "standard output".into(), |path| path.display().to_string());
-        let (version, digest) = (authored.bundle.bundle_version.get(), Digest::of(json));
-        tell_line(format_args!(
-            "{out}: version {version}, signed by {}, sha256 {digest}",
-            ids.join(", ")
-        ));
-        if let Some(from) = authored.bundle.not_before.filter(|from| from.unix() > now()) {
-            tell_line(format_args!("{out}: gateways refuse it before {from}"));
-        }
+/// What was done, for people; standard output may be the bundle.
+fn report(out: &str, authored: &Authored, json: &[u8], keys: &[SigningKey]) {
+    let ids: Vec<_> = keys
+        .iter()
+        .map(|key| format!("{} ({})", key.id(), key.algorithm()))
+        .collect();
+    let (version, digest) = (authored.bundle.bundle_version.get(), Digest::of(json));
+    tell_line(format_args!(
+        "{out}: version {version}, signed by {}, sha256 {digest}",
+        ids.join(", ")
+    ));
+    if let Some(from) = authored.bundle.not_before.filter(|from| from.unix() > now()) {
+        tell_line(format_args!("{out}: gateways refuse it before {from}"));
     }
 }
 
@@ -179,9 +148,106 @@ fn judged_at(authored: &Authored) -> i64 {
     authored.bundle.not_before.map_or(i64::MIN, Timestamp::unix).max(now())
 }
 
+/// Arguments of `kill sign`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignKill {
+    /// The author's file: YAML (.yaml, .yml) or JSON.
+    file: PathBuf,
+    /// The private key, `env:NAME` or `file:PATH`. Given twice: two signatures.
+    #[arg(long, value_name = "REFERENCE", required = true)]
+    key: Vec<String>,
+    /// The id under which gateways know the key; one for each --key, in the same order.
+    #[arg(long, value_name = "ID", required = true)]
+    key_id: Vec<String>,
+    /// How the keys sign. Default: what their PEM files say.
+    #[arg(long, value_enum)]
+    algorithm: Option<Algorithm>,
+    /// Where it is written, whole or not at all. Default: standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl SignKill {
+    pub(crate) fn run(self) -> anyhow::Result<Judged> {
+        let keys = Keys::read(&self.key, &self.key_id, self.algorithm.map(KeyAlgorithm::from))?;
+        let name = self.file.display().to_string();
+        let text = String::from_utf8(file::read(&self.file)?).with_context(|| format!("{name} is not UTF-8 text"))?;
+        let document = match KillDocument::read(&name, &text, format_of(&name)) {
+            Ok(document) => document,
+            Err(wrong) => {
+                tell(wrong.render_text());
+                return Ok(Judged::Bad);
+            }
+        };
+        let bytes = envelope::sign_kill_document(&document.canonical_json()?, &keys.signing)?;
+        // What goes out is what a gateway will see: it is judged once more as one would.
+        let list = match KillLoader::new(MAX_BYTES, keys.trust()?).accept(&bytes, now(), None) {
+            Ok(list) => list,
+            Err(refused) => {
+                tell_line(format_args!("{name}: a gateway would refuse it: {refused}"));
+                return Ok(Judged::Bad);
+            }
+        };
+        let out = write(self.out.as_deref(), &bytes)?;
+        tell_line(format_args!(
+            "{out}: version {}, {}, sha256 {}",
+            list.floor.version,
+            count(list.switches.as_slice().len(), "kill switch", "kill switches"),
+            list.floor.digest
+        ));
+        Ok(Judged::Good)
+    }
+}
+
+/// Writes what was signed; says where.
+fn write(out: Option<&std::path::Path>, bytes: &[u8]) -> anyhow::Result<String> {
+    let Some(path) = out else {
+        std::io::stdout()
+            .write_all(bytes)
+            .context("cannot write to standard output")?;
+        return Ok("standard output".to_owned());
+    };
+    file::replace(path, bytes)?;
+    Ok(path.display().to_string())
+}
+
 impl Keys {
+    /// Reads the keys at these references, under these ids.
+    fn read(references: &[String], ids: &[String], algorithm: Option<KeyAlgorithm>) -> anyhow::Result<Self> {
+        if references.len() != ids.len() {
+            bail!(
+                "{} --key and {} --key-id: each key needs its id",
+                references.len(),
+                ids.len()
+            );
+        }
+        let mut keys = Self {
+            signing: Vec::new(),
+            secrets: Vec::new(),
+        };
+        for (reference, id) in references.iter().zip(ids) {
+            // Not for clap to read: it would repeat what is wrong, which may be the key itself.
+            let reference: SecretRef = reference.parse().context("--key")?;
+            let secret = reference.resolve()?;
+            let key = SigningKey::read(id, algorithm, &secret);
+            keys.signing.push(key.with_context(|| reference.to_string())?);
+            keys.secrets.push(secret);
+        }
+        Ok(keys)
+    }
+
     /// Judges bundles as a gateway that trusts these keys, and nobody else.
     fn loader(&self) -> anyhow::Result<Loader> {
+        let settings = Settings {
+            max_bytes: MAX_BYTES,
+            max_version_jump: None,
+            insecure_unsigned: false,
+        };
+        Ok(Loader::new(settings, self.trust()?, Box::new(PolicyExaminer)))
+    }
+
+    /// These keys, and nobody else.
+    fn trust(&self) -> anyhow::Result<Trust> {
         let mut trust = Trust::default();
         for (key, secret) in self.signing.iter().zip(&self.secrets) {
             let (id, public) = (key.id(), key.public_key().unwrap_or_default());
@@ -191,11 +257,6 @@ impl Keys {
                 KeyAlgorithm::HmacSha256 => trust.add_hmac(id, secret)?,
             }
         }
-        let settings = Settings {
-            max_bytes: MAX_BYTES,
-            max_version_jump: None,
-            insecure_unsigned: false,
-        };
-        Ok(Loader::new(settings, trust, Box::new(PolicyExaminer)))
+        Ok(trust)
     }
 }

@@ -95,6 +95,19 @@ impl Loads {
         })
     }
 
+    pub(super) fn of_kill_document() -> Self {
+        Self::named(Names {
+            total: (
+                "portcullis_kill_document_load_total",
+                "Kill-switch documents, by result: ok, or why it was refused.",
+            ),
+            last_success: (
+                "portcullis_kill_document_last_success_timestamp_seconds",
+                "When a kill-switch document was last accepted.",
+            ),
+        })
+    }
+
     fn named(names: Names) -> Self {
         Self {
             names,
