@@ -56,7 +56,9 @@ fn public_keys_of(algorithm: KeyAlgorithm, list: &str) {
         ("k1", &other, (None, "invalid_signature")),
     ] {
         let trust = format!("trust: {{ {list}: [{{ id: {id}, public_key: \"{key}\" }}] }}");
-        let gateway = builder(&format!("{FILE}, {trust}")).file("kill.signed", &document).start();
+        let gateway = builder(&format!("{FILE}, {trust}"))
+            .file("kill.signed", &document)
+            .start();
         let (version, reason) = state(&gateway);
         assert_eq!((version, reason.as_str()), expected, "{list} {id}");
     }
@@ -99,9 +101,15 @@ fn max_bytes() {
     large.extend([b' '; 4 << 10]);
     for (max, expected) in [("2KiB", (None, "too_large")), ("64KiB", (Some(1), ""))] {
         let kill = format!("{FILE}, trust: {}, max_bytes: {max}", signer.trust());
-        let gateway = builder(&kill).file("kill.signed", signer.sign_kill_text(&large)).start();
+        let gateway = builder(&kill)
+            .file("kill.signed", signer.sign_kill_text(&large))
+            .start();
         let (version, reason) = state(&gateway);
-        let reason = if reason == "source_unreadable" { "too_large" } else { &reason };
+        let reason = if reason == "source_unreadable" {
+            "too_large"
+        } else {
+            &reason
+        };
         assert_eq!((version, reason), expected, "{max}");
     }
 }
@@ -124,7 +132,10 @@ fn serve_tls(dir: &Path, document: Vec<u8>) -> SocketAddr {
             let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
             let mut stream = StreamOwned::new(connection, stream);
             if stream.read(&mut [0; 4096]).is_ok() {
-                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", document.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    document.len()
+                );
                 let _ = stream.write_all(&[head.as_bytes(), &document].concat());
                 stream.conn.send_close_notify();
                 let _ = stream.flush();

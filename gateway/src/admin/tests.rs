@@ -216,6 +216,13 @@ async fn the_table() {
         ("GET", "/-/config", "", 200, "listeners: []"),
         ("POST", "/-/reload", "", 200, r#""snapshot":"s2""#),
         ("GET", "/-/kill", "", 200, r#"{"switches":[]}"#),
+        (
+            "GET",
+            "/-/kill/status",
+            "",
+            200,
+            r#""active":{"runtime":0,"document":0,"bundle":0}"#,
+        ),
         ("POST", "/-/kill", KILL, 201, r#""id":"k-1""#),
         ("DELETE", "/-/kill/k-1", "", 200, r#""id":"k-1""#),
         ("DELETE", "/-/kill/k-1", "", 404, "kill_switch_not_found"),

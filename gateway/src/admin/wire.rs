@@ -200,8 +200,13 @@ pub struct KillList {
     /// Active switches, the first [`KillList::MOST`].
     pub switches: Vec<KillSwitch>,
     /// How many more are active.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_none")]
     pub omitted: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
+const fn is_none(omitted: &u64) -> bool {
+    *omitted == 0
 }
 
 impl KillList {
