@@ -5,8 +5,10 @@
 //! [`Limit`], a line in [`NAMES`] and an arm in each `match` below; the compiler names what is forgotten.
 
 mod check;
+pub mod circuit_breaker;
 mod cost;
 pub mod cost_based;
+pub mod loop_detection;
 mod period;
 pub mod token_bucket;
 
@@ -20,10 +22,12 @@ use serde::{Deserialize, Serialize};
 use crate::problem::{Place, Problems};
 use crate::strict::Json;
 
-use check::Check;
+pub(crate) use check::Check;
 
+pub use circuit_breaker::CircuitBreaker;
 pub use cost::Cost;
 pub use cost_based::{CostBased, CostBasedConfig};
+pub use loop_detection::LoopDetection;
 pub use period::Period;
 pub use token_bucket::{TokenBucket, TokenBucketConfig};
 
@@ -50,7 +54,10 @@ pub enum AlgorithmConfig {
 pub const NAMES: [&str; 2] = [token_bucket::NAME, cost_based::NAME];
 
 /// Algorithms of the format that this version does not enforce.
-pub const NOT_ENFORCED: [&str; 3] = ["token_bucket_llm", "loop_detection", "circuit_breaker"];
+pub const NOT_ENFORCED: [&str; 1] = ["token_bucket_llm"];
+
+/// Blocks of a policy, which some take for algorithms of a rule.
+const BLOCKS: [&str; 2] = ["loop_detection", "circuit_breaker"];
 
 /// The largest number of tokens: every sum of two is exact to a millionth.
 pub const MAX_TOKENS: f64 = 1e9;
@@ -59,6 +66,14 @@ pub const MAX_TOKENS: f64 = 1e9;
 pub const MIN_RATE: f64 = 1e-6;
 
 impl Limit {
+    /// What a request costs; `None` where the algorithm finds that out from the body.
+    pub const fn cost(&self) -> Option<&Cost> {
+        match self {
+            Self::TokenBucket(bucket) => Some(&bucket.cost),
+            Self::CostBased(budget) => Some(&budget.cost),
+        }
+    }
+
     /// The algorithm's name.
     pub const fn algorithm(&self) -> &'static str {
         match self {
@@ -122,6 +137,9 @@ fn refuse(algorithm: &str, rule: &Place<'_>, problems: &mut Problems) {
         let message = format!("this version does not enforce `{algorithm}` yet");
         let help = format!("a limit that is not enforced is refused rather than ignored; use {enforced}");
         (message, help)
+    } else if BLOCKS.contains(&algorithm) {
+        let message = format!("`{algorithm}` is no algorithm of a rule");
+        (message, format!("it is a block of the policy: `spec.{algorithm}`"))
     } else {
         let message = format!("unsupported algorithm `{algorithm}`");
         (message, format!("this version enforces {enforced}"))

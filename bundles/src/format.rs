@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::algorithm::circuit_breaker::CircuitBreakerConfig;
+use crate::algorithm::loop_detection::LoopDetectionConfig;
 use crate::strict::{Json, Text, UniqueMap, Version, or_default};
 use crate::timestamp::Timestamp;
 
@@ -79,12 +81,12 @@ pub struct Spec {
     /// Evaluated when there are rules and the `match` of none holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_limit: Option<Rule>,
-    /// Not enforced by this version: refused.
+    /// The same request again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub loop_detection: Option<Json>,
-    /// Not enforced by this version: refused.
+    pub loop_detection: Option<LoopDetectionConfig>,
+    /// Too much spent in a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub circuit_breaker: Option<Json>,
+    pub circuit_breaker: Option<CircuitBreakerConfig>,
 }
 
 /// Serde passes what it tests by reference.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_config::key::Key;
 use smallvec::SmallVec;
 
-use crate::algorithm::Limit;
+use crate::algorithm::{CircuitBreaker, Limit, LoopDetection};
 use crate::digest::Digest;
 use crate::format::{Mode, OnMissing};
 use crate::index::Index;
@@ -67,6 +67,12 @@ pub struct Policy {
     pub rules: Box<[Rule]>,
     /// Evaluated when there are rules and the conditions of none hold.
     pub fallback: Option<Box<Rule>>,
+    /// The same request again and again.
+    pub loops: Option<Box<LoopDetection>>,
+    /// Too much spent in a minute.
+    pub breaker: Option<Box<CircuitBreaker>>,
+    /// As [`Rule::identity`], for counters that belong to the policy and not to a rule.
+    pub identity: u128,
 }
 
 /// A compiled rule.

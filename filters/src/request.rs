@@ -73,6 +73,16 @@ impl<'a> Request<'a> {
     }
 }
 
+/// All parameters of a query in their order, decoded as by [`query_parameter`]. As many as there are: a query is bounded
+/// where requests come in.
+pub fn query_parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| match pair.split_once('=') {
+        Some((name, value)) => (decoded(name), decoded(value)),
+        None => (decoded(pair), Cow::Borrowed("true")),
+    })
+}
+
 /// Most parameters of a query that are looked at.
 pub const MAX_PARAMETERS: usize = 100;
 

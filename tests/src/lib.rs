@@ -18,6 +18,7 @@ pub mod load;
 pub mod mutate;
 pub mod nginx;
 pub mod origin;
+pub mod policies;
 pub mod ports;
 pub mod proxies;
 pub mod siege;

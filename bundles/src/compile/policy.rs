@@ -1,12 +1,11 @@
 //! Policies, their selectors and their rules.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use portcullis_config::matcher::HostPattern;
 
 use super::{Compiler, scalars};
-use crate::algorithm;
+use crate::algorithm::{self, Check, CircuitBreaker, Cost, LoopDetection, circuit_breaker, loop_detection};
 use crate::digest::Digest;
 use crate::format;
 use crate::index::Selector;
@@ -45,17 +44,6 @@ impl Compiler {
         let id = self.name(&written.id, &place.field("id"), "missing id");
         let place = place.field("spec");
         let spec = &written.spec;
-        for (block, present) in [
-            ("loop_detection", spec.loop_detection.is_some()),
-            ("circuit_breaker", spec.circuit_breaker.is_some()),
-        ] {
-            if present {
-                let message = format!("this version does not enforce `{block}` yet");
-                let help = "a block that is not enforced is refused rather than ignored; remove it";
-                self.problems
-                    .advise("unsupported-block", &place.field(block), message, help);
-            }
-        }
         let selector = self.selector(&spec.selector, spec.priority, &place.field("selector"));
         let list = place.field("rules");
         self.at_most(spec.rules.len(), scalars::MAX_RULES, &list, "rules");
@@ -87,14 +75,42 @@ impl Compiler {
             Some(rule) => Some(Box::new(rule?)),
             None => None,
         };
+        let all = || rules.iter().chain(fallback.as_deref());
+        let (loops, breaker) = self.guards(spec, all, &place);
+        let id = id?;
         let policy = Policy {
-            id: id?,
+            identity: identity(&id, ""),
+            loops: loops.map(Box::new),
+            breaker: breaker.map(Box::new),
+            id,
             mode: spec.mode,
             priority: spec.priority,
             rules: rules.into(),
             fallback,
         };
         Some((policy, selector?))
+    }
+
+    /// The blocks that are about the policy's requests as a whole.
+    fn guards<'r, R: Iterator<Item = &'r Rule>>(
+        &mut self,
+        spec: &format::Spec,
+        rules: impl Fn() -> R,
+        place: &Place<'_>,
+    ) -> (Option<LoopDetection>, Option<CircuitBreaker>) {
+        let loops = spec.loop_detection.as_ref().and_then(|written| {
+            let keys = rules().flat_map(|rule| rule.keys.iter().cloned()).collect();
+            let place = place.field("loop_detection");
+            loop_detection::compile(written, keys, &mut Check::at(&place, &mut self.problems))
+        });
+        let breaker = spec.circuit_breaker.as_ref().and_then(|written| {
+            let key = rules().find_map(|rule| rule.keys.first()).cloned();
+            let cost = rules().next().and_then(|rule| rule.limit.cost()).cloned();
+            let place = place.field("circuit_breaker");
+            let mut check = Check::at(&place, &mut self.problems);
+            circuit_breaker::compile(written, key, cost.unwrap_or(Cost::Fixed(1.0)), &mut check)
+        });
+        (loops, breaker)
     }
 
     fn selector(&mut self, written: &format::Selector, priority: i32, place: &Place<'_>) -> Option<Selector> {
@@ -192,7 +208,7 @@ impl Compiler {
 }
 
 /// See [`Rule::identity`].
-fn identity(policy: &str, rule: &Arc<str>) -> u128 {
+fn identity(policy: &str, rule: &str) -> u128 {
     let mut text = Vec::with_capacity(32 + policy.len() + rule.len());
     text.extend_from_slice(b"portcullis rule\0");
     for part in [policy, rule] {

@@ -82,6 +82,11 @@ impl Params {
         whole(self.units())
     }
 
+    /// The largest cost that it can ever allow.
+    pub fn most(&self) -> Cost {
+        Cost(self.units())
+    }
+
     /// Seconds in which an empty bucket fills, rounded up.
     pub fn seconds(&self) -> u32 {
         match self.refill {
@@ -127,6 +132,11 @@ impl Cost {
     #[must_use]
     pub fn difference(self, other: Self) -> Self {
         Self(self.0.abs_diff(other.0))
+    }
+
+    /// In millionths of a token.
+    pub fn millionths(self) -> u64 {
+        narrow(self.0 / MICRO)
     }
 
     /// In units.

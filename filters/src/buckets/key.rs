@@ -1,6 +1,7 @@
 //! Keys of buckets: a keyed 128-bit hash of length-prefixed values. Nobody without the key can make two sets of values
 //! meet in one bucket, and no value can run into the next.
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::IpAddr;
 
@@ -13,6 +14,13 @@ pub struct BucketKey {
     pub(super) own: u128,
     /// The limit alone: the bucket that new keys share when the table is full.
     pub(super) shared: u128,
+}
+
+impl BucketKey {
+    /// The request's own, and the one that new keys share.
+    pub(crate) fn parts(self) -> (u128, u128) {
+        (self.own, self.shared)
+    }
 }
 
 /// Makes keys of one limit. Compiled once; a request clones it.
@@ -67,6 +75,23 @@ impl KeyHasher {
                 self.hasher.write(&(address.to_bits() >> 64).to_be_bytes());
             }
         }
+    }
+
+    /// Adds pairs as a value, whatever their order.
+    pub fn add_unordered<'q>(&mut self, pairs: impl IntoIterator<Item = (Cow<'q, str>, Cow<'q, str>)>) {
+        // A sum of keyed hashes: nobody without the key can make two sets of pairs have the same.
+        let (mut sum, mut count) = (0_u128, 0_u64);
+        for (name, value) in pairs {
+            let mut hasher = self.hasher;
+            hasher.write_u8(5);
+            write(&mut hasher, &name);
+            write(&mut hasher, &value);
+            sum = sum.wrapping_add(hasher.finish128().as_u128());
+            count += 1;
+        }
+        self.hasher.write_u8(6);
+        self.hasher.write_u64(count);
+        self.hasher.write_u128(sum);
     }
 
     /// The key of the values so far.

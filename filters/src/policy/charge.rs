@@ -3,12 +3,14 @@
 
 mod cost;
 mod cost_based;
+mod loops;
 mod token_bucket;
 
 use std::sync::Arc;
 
 use portcullis_bundles::algorithm::Limit;
 use portcullis_bundles::algorithm::cost_based::Stage;
+use portcullis_bundles::algorithm::loop_detection::LoopAction;
 use portcullis_bundles::format::OnMissing;
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
@@ -21,28 +23,47 @@ use crate::facts;
 use crate::limit_stats::LimitStats;
 use crate::verdict::Reason;
 
+pub(super) use cost::told;
 pub use cost_based::BUDGET_EXCEEDED;
+pub use loops::LOOP_DETECTED;
+pub(super) use loops::part as loop_part;
 pub use token_bucket::EXCEEDED;
 
 /// What is charged to one counter, and what it means when there is not enough.
 pub(super) struct Part<'p> {
     pub(super) policy: &'p Policy,
-    /// The rule's name.
-    pub(super) rule: &'p Arc<str>,
+    /// The rule's name; none of a part that is the policy's.
+    pub(super) rule: Option<&'p Arc<str>>,
     pub(super) charge: Charge,
     /// Why it refuses.
     pub(super) reason: Reason,
-    /// What happens before it does, by rising thresholds.
-    pub(super) stages: &'p [Stage],
+    pub(super) meaning: Meaning<'p>,
 }
+
+/// What kind of counter it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meaning<'p> {
+    /// A limit, of which clients are told; with what happens before it refuses, by rising thresholds.
+    Limit(&'p [Stage]),
+    /// A count of identical requests.
+    Loop(LoopAction),
+}
+
+/// The number of the counter of identical requests among those of a policy.
+const LOOP_PART: u8 = 16;
 
 /// What a request is charged: all of it or nothing.
 pub(super) type Parts<'p> = SmallVec<[Part<'p>; 4]>;
 
 impl Part<'_> {
     /// The limit, as clients are told of it.
-    pub(super) fn limit(&self, taken: &Taken) -> facts::Limit {
-        facts::Limit::of(&self.policy.id, taken, &self.charge.params)
+    pub(super) fn limit(&self, taken: &Taken) -> Option<facts::Limit> {
+        matches!(self.meaning, Meaning::Limit(_)).then(|| facts::Limit::of(&self.policy.id, taken, &self.charge.params))
+    }
+
+    /// Whether this answer refuses the request.
+    pub(super) fn refuses(&self, taken: &Taken) -> bool {
+        !taken.allowed && !self.charge.soft
     }
 }
 
@@ -76,6 +97,23 @@ impl RuleError {
             policy: policy.id.as_ref().into(),
             rule: rule.name.as_ref().into(),
             error,
+        }
+    }
+
+    /// A key of one of the policy's blocks.
+    pub(super) fn of_block(policy: &Policy, block: &'static str, error: KeyError) -> Self {
+        Self::Key {
+            policy: policy.id.as_ref().into(),
+            rule: block.into(),
+            error,
+        }
+    }
+
+    /// The numbers of one of the policy's blocks.
+    pub(super) fn numbers_of_block(policy: &Policy, block: &'static str) -> Self {
+        Self::Numbers {
+            policy: policy.id.as_ref().into(),
+            rule: block.into(),
         }
     }
 
@@ -150,10 +188,10 @@ impl<'p, S: Subject> Applying<'p, '_, S> {
     fn part(&self, charge: Charge, reason: Reason) -> Part<'p> {
         Part {
             policy: self.policy,
-            rule: &self.rule.name,
+            rule: Some(&self.rule.name),
             charge,
             reason,
-            stages: &[],
+            meaning: Meaning::Limit(&[]),
         }
     }
 

@@ -15,8 +15,10 @@ use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
 use portcullis_config::site;
 use smallvec::SmallVec;
 
-use super::charge::{Due, Parts, RuleError, due, fill_ns};
+use super::breakers::{Breakers, Spending};
+use super::charge::{Due, Parts, RuleError, due, fill_ns, loop_part};
 use super::reservation::Reservation;
+use super::round::{Denying, Round};
 use super::signal::Signal;
 use super::subject::Subject;
 use crate::buckets::{BucketTable, KeyHasher, Taken};
@@ -39,6 +41,7 @@ pub const NO_POLICY: Reason = Reason("no_matching_policy");
 pub(super) struct Engine<'e> {
     pub(super) policies: &'e Policies,
     pub(super) table: &'e BucketTable,
+    pub(super) breakers: &'e Breakers,
     pub(super) stats: &'e LimitStats,
     pub(super) secret: &'e [u8; 16],
     pub(super) now: Now,
@@ -61,6 +64,8 @@ pub(super) struct Evaluation {
     pub(super) matched: bool,
     /// What it was charged.
     pub(super) reserved: Reservation,
+    /// What it spent of circuit breakers.
+    pub(super) spent: SmallVec<[Spending; 1]>,
 }
 
 /// A rule's refusal.
@@ -68,15 +73,23 @@ pub(super) struct Evaluation {
 pub(super) struct Refusal {
     pub(super) reason: Reason,
     pub(super) policy: Arc<str>,
-    pub(super) rule: Arc<str>,
-    /// The limit that takes longest to give way; none when a key was missing.
+    /// None when it is the policy's own.
+    pub(super) rule: Option<Arc<str>>,
+    /// Seconds until it may be asked again; none when a key was missing.
+    pub(super) retry_after: Option<u32>,
+    /// The limit that takes longest to give way.
     pub(super) limit: Option<Limit>,
 }
 
-/// A rule that refuses whatever its bucket holds.
-struct Denying<'p>(&'p Policy, &'p Rule);
-
 impl Evaluation {
+    /// Gives everything back: the request is refused after all.
+    pub(super) fn undo(&mut self, table: &BucketTable, breakers: &Breakers, now: u64) {
+        self.reserved.give_back(table, now);
+        for spending in self.spent.drain(..) {
+            breakers.take_back(&spending, now);
+        }
+    }
+
     /// The signal that is told: that of the longest delay, else the first.
     pub(super) fn loudest(&self) -> Option<&Signal> {
         self.signals
@@ -100,12 +113,11 @@ impl Engine<'_> {
         }
         self.tell_table();
         let policies = || matches.iter().filter_map(|place| self.policies.get(*place));
-        let mut parts = Parts::new();
-        let mut denying = None;
+        let mut round = Round::default();
         for policy in policies().filter(|policy| self.mode(policy) == Mode::Enforce) {
-            self.applied(policy, subject, &mut parts, &mut denying)?;
+            self.applied(policy, subject, &mut round)?;
         }
-        self.enforce(&parts, denying.as_ref(), &mut evaluation);
+        self.enforce(&mut round, &mut evaluation);
         for policy in policies().filter(|policy| self.mode(policy) == Mode::Shadow) {
             self.shadow(policy, subject, &mut evaluation);
         }
@@ -130,23 +142,26 @@ impl Engine<'_> {
         });
     }
 
-    /// Adds the rules of a policy that apply, or its fallback when it has rules and none does.
-    fn applied<'p>(
-        &self,
-        policy: &'p Policy,
-        subject: &impl Subject,
-        parts: &mut Parts<'p>,
-        denying: &mut Option<Denying<'p>>,
-    ) -> Result<(), RuleError> {
+    /// Adds what a policy is about: its blocks, and its rules that apply, or its fallback when it has rules and none does.
+    fn applied<'p>(&self, policy: &'p Policy, subject: &impl Subject, round: &mut Round<'p>) -> Result<(), RuleError> {
+        let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
+        let own = || KeyHasher::of(self.secret, policy.identity, shadow);
+        if let Some(loops) = &policy.loops {
+            let part = loop_part(policy, loops, subject, own(), self.now)?;
+            round.parts.push(part);
+        }
+        if let Some(breaker) = &policy.breaker {
+            round.add_breaker(policy, breaker, subject, own(), shadow)?;
+        }
         let mut any = false;
         for rule in &policy.rules {
             if holds(policy, rule, subject)? {
                 any = true;
-                self.add(policy, rule, subject, parts, denying)?;
+                self.add(policy, rule, subject, round, shadow)?;
             }
         }
         match &policy.fallback {
-            Some(fallback) if !any && !policy.rules.is_empty() => self.add(policy, fallback, subject, parts, denying),
+            Some(fallback) if !any && !policy.rules.is_empty() => self.add(policy, fallback, subject, round, shadow),
             _ => Ok(()),
         }
     }
@@ -156,83 +171,71 @@ impl Engine<'_> {
         policy: &'p Policy,
         rule: &'p Rule,
         subject: &impl Subject,
-        parts: &mut Parts<'p>,
-        denying: &mut Option<Denying<'p>>,
+        round: &mut Round<'p>,
+        shadow: bool,
     ) -> Result<(), RuleError> {
-        let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
         let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
-        if due(policy, rule, subject, hasher, (self.stats, self.now), parts)? == Due::Deny {
-            denying.get_or_insert(Denying(policy, rule));
+        if due(policy, rule, subject, hasher, (self.stats, self.now), &mut round.parts)? == Due::Deny {
+            round.denying.get_or_insert(Denying(policy, rule));
         }
         Ok(())
     }
 
-    fn enforce(&self, parts: &Parts<'_>, denying: Option<&Denying<'_>>, evaluation: &mut Evaluation) {
-        if let Some(Denying(policy, rule)) = denying {
-            let (policy, rule) = (Arc::clone(&policy.id), Arc::clone(&rule.name));
-            evaluation.refusal = Some(Refusal {
-                reason: KEY_MISSING,
-                policy,
-                rule,
-                limit: None,
-            });
+    fn enforce(&self, round: &mut Round<'_>, evaluation: &mut Evaluation) {
+        let now = self.now.monotonic_ns;
+        if let Some(refusal) = round.denied().or_else(|| round.open(self.breakers, now)) {
+            evaluation.refusal = Some(refusal);
             return;
         }
         let mut answers = SmallVec::new();
-        if self.take(parts, &mut answers) {
-            let limits = parts.iter().zip(&answers).map(|(part, taken)| part.limit(taken));
-            evaluation.limits.extend(limits);
-            let signals = parts
-                .iter()
-                .zip(&answers)
-                .filter_map(|(part, taken)| Signal::of(part, taken));
-            evaluation.signals.extend(signals);
-            evaluation.reserved = Reservation::of(parts, &answers);
+        if !self.take(&round.parts, &mut answers) {
+            evaluation.refusal = refusal(&round.parts, &answers);
             return;
         }
-        evaluation.refusal = refusal(parts, &answers);
+        let mut reserved = Reservation::of(&round.parts, &answers);
+        if let Some(refusal) = round.spend(self.breakers, now) {
+            reserved.give_back(self.table, now);
+            evaluation.refusal = Some(refusal);
+            return;
+        }
+        for (part, taken) in round.parts.iter().zip(&answers) {
+            evaluation.limits.extend(part.limit(taken));
+            evaluation.signals.extend(Signal::of(part, taken));
+        }
+        evaluation.reserved = reserved;
+        evaluation.spent = std::mem::take(&mut round.spending);
     }
 
     /// Judges a policy in shadow as if it enforced: it is charged when neither it nor an enforced rule refuses.
     fn shadow(&self, policy: &Policy, subject: &impl Subject, evaluation: &mut Evaluation) {
-        let (mut parts, mut denying) = (Parts::new(), None);
-        if let Err(error) = self.applied(policy, subject, &mut parts, &mut denying) {
+        let mut round = Round::default();
+        if let Err(error) = self.applied(policy, subject, &mut round) {
             let mut decision = Decision::new(Action::Error, RULE_BROKEN);
             decision.detail = Some(error.to_string().into());
             evaluation.shadow.push(in_shadow(decision, &policy.id, None));
             return;
         }
-        if let Some(Denying(policy, rule)) = denying {
-            let decision = Decision::new(Action::Deny, KEY_MISSING);
-            evaluation
-                .shadow
-                .push(in_shadow(decision, &policy.id, Some(&rule.name)));
+        if evaluation.refusal.is_some() {
+            evaluation.shadow.extend(self.foresee(&round).as_ref().map(would));
             return;
         }
-        let mut answers = SmallVec::new();
-        let passes = if evaluation.refusal.is_none() {
-            self.take(&parts, &mut answers)
-        } else {
-            answers.extend(
-                parts
-                    .iter()
-                    .map(|part| self.table.peek(&part.charge, self.now.monotonic_ns)),
-            );
-            answers.iter().all(|taken| taken.allowed)
-        };
-        if passes {
-            let signals = parts
-                .iter()
-                .zip(&answers)
-                .filter_map(|(part, taken)| Signal::of(part, taken));
-            let told = signals.map(|signal| in_shadow(signal.decision(), &signal.policy, Some(&signal.rule)));
-            evaluation.shadow.extend(told);
-        } else if let Some(refusal) = refusal(&parts, &answers) {
-            let decision = Decision::new(Action::Deny, refusal.reason);
-            evaluation
-                .shadow
-                .push(in_shadow(decision, &refusal.policy, Some(&refusal.rule)));
+        let mut judged = Evaluation::default();
+        self.enforce(&mut round, &mut judged);
+        evaluation.shadow.extend(judged.refusal.as_ref().map(would));
+        let told = judged.signals.iter();
+        let told = told.map(|signal| in_shadow(signal.decision(), &signal.policy, signal.rule.as_ref()));
+        evaluation.shadow.extend(told);
+    }
+
+    /// What [`Self::enforce`] would refuse now, charging nothing.
+    fn foresee(&self, round: &Round<'_>) -> Option<Refusal> {
+        let now = self.now.monotonic_ns;
+        if let Some(refusal) = round.denied().or_else(|| round.open(self.breakers, now)) {
+            return Some(refusal);
         }
+        let parts = round.parts.iter();
+        let answers: SmallVec<[Taken; 4]> = parts.map(|part| self.table.peek(&part.charge, now)).collect();
+        refusal(&round.parts, &answers)
     }
 
     /// Takes all parts or none.
@@ -254,20 +257,22 @@ impl Engine<'_> {
 
 /// The first part in order that refuses, and the limit of the one that takes longest to give way.
 fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
-    let refusing = || {
-        parts
-            .iter()
-            .zip(answers)
-            .filter(|(part, taken)| !taken.allowed && !part.charge.soft)
-    };
+    let refusing = || parts.iter().zip(answers).filter(|(part, taken)| part.refuses(taken));
     let (first, _) = refusing().next()?;
     let (slowest, taken) = refusing().max_by_key(|(_, taken)| taken.retry_after)?;
     Some(Refusal {
         reason: first.reason,
         policy: Arc::clone(&first.policy.id),
-        rule: Arc::clone(first.rule),
-        limit: Some(slowest.limit(taken)),
+        rule: first.rule.map(Arc::clone),
+        retry_after: Some(taken.retry_after),
+        limit: slowest.limit(taken),
     })
+}
+
+/// What a policy in shadow would have refused.
+fn would(refusal: &Refusal) -> Decision {
+    let decision = Decision::new(Action::Deny, refusal.reason);
+    in_shadow(decision, &refusal.policy, refusal.rule.as_ref())
 }
 
 /// Whether all conditions of a rule hold.

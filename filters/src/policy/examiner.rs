@@ -7,6 +7,7 @@ use portcullis_bundles::policies::Policies;
 use portcullis_bundles::sample::{Sample, Test};
 use portcullis_bundles::switches::Phase;
 
+use super::breakers::Breakers;
 use super::engine::{ALL_PASSED, Engine, Evaluation, NO_POLICY};
 use crate::buckets::BucketTable;
 use crate::client::Now;
@@ -26,11 +27,12 @@ impl Examiner for PolicyExaminer {
         if let Some(killed) = killed(policies, request, now) {
             return Ok(killed);
         }
-        let table = BucketTable::new(policies.all().iter().map(|policy| policy.rules.len() + 1).sum());
-        let stats = LimitStats::default();
+        let table = BucketTable::new(policies.all().iter().map(|policy| policy.rules.len() + 2).sum());
+        let (stats, breakers) = (LimitStats::default(), Breakers::default());
         let engine = Engine {
             policies,
             table: &table,
+            breakers: &breakers,
             stats: &stats,
             // Nobody outside can choose which of these few keys meet.
             secret: &[0; 16],
@@ -64,8 +66,8 @@ fn killed(policies: &Policies, request: &Sample, now: i64) -> Option<Decision> {
 
 fn decision(evaluation: &Evaluation) -> Decision {
     if let Some(refusal) = &evaluation.refusal {
-        let (policy, rule) = (refusal.policy.as_ref().into(), refusal.rule.as_ref().into());
-        return reject(refusal.reason, Some(policy), Some(rule));
+        let rule = refusal.rule.as_deref().map(str::to_owned);
+        return reject(refusal.reason, Some(refusal.policy.as_ref().into()), rule);
     }
     let passed = if evaluation.matched { ALL_PASSED } else { NO_POLICY };
     let reason = evaluation.loudest().map_or(passed, |signal| signal.reason);

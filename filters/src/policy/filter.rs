@@ -8,6 +8,7 @@ use portcullis_bundles::algorithm::cost_based::MAX_DELAY_MS;
 use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::site::Mode;
 
+use super::breakers::Breakers;
 use super::config::{PolicyConfig, RetryJitter, ThrottleConfig};
 use super::engine::{Engine, Evaluation, Refusal};
 use super::throttle::{QUEUE_FULL, Throttle, Ticket};
@@ -26,6 +27,7 @@ const ZONE: &str = "policy";
 /// Enforces the policy bundle.
 pub struct PolicyFilter {
     table: Arc<BucketTable>,
+    breakers: Arc<Breakers>,
     stats: Arc<LimitStats>,
     secret: [u8; 16],
     salt: Salt,
@@ -62,6 +64,10 @@ impl Filter for PolicyFilter {
             .zones
             .open_on(ZONE, &config.max_keys, &terms)
             .map_err(|error| env.zone_error("max_keys", &error))?;
+        let breakers = env
+            .zones
+            .open(ZONE, &OneShape)
+            .map_err(|error| env.zone_error("", &error))?;
         let stats = env
             .zones
             .open(&env.own_zone(), &OneShape)
@@ -74,6 +80,7 @@ impl Filter for PolicyFilter {
         let entropy = env.zones.entropy();
         Ok(Self {
             table,
+            breakers,
             stats,
             secret: entropy.hash_key,
             salt: match config.retry_jitter {
@@ -98,6 +105,7 @@ impl Filter for PolicyFilter {
         let engine = Engine {
             policies,
             table: &self.table,
+            breakers: &self.breakers,
             stats: &self.stats,
             secret: &self.secret,
             now: request.head.now,
@@ -161,17 +169,15 @@ impl PolicyFilter {
 
     /// There is no room to wait: the request is refused, and was never charged.
     fn turn_away(&self, request: &mut Request<'_>, evaluation: &mut Evaluation, delay: Duration) -> Verdict {
-        evaluation
-            .reserved
-            .give_back(&self.table, request.head.now.monotonic_ns);
+        evaluation.undo(&self.table, &self.breakers, request.head.now.monotonic_ns);
         let seconds = u32::try_from(delay.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         let mut decision = Decision::new(Action::Deny, QUEUE_FULL);
         let mut retry_after = seconds;
         if let Some(signal) = evaluation.loudest() {
-            let limit = (&*signal.policy, &*signal.rule);
+            let limit = (&*signal.policy, signal.rule.as_deref().unwrap_or_default());
             retry_after = jitter::spread(seconds, self.salt, request, limit, QUEUE_FULL);
             decision.policy = Some(Arc::clone(&signal.policy));
-            decision.rule = Some(Arc::clone(&signal.rule));
+            decision.rule.clone_from(&signal.rule);
         }
         request.facts.decide(decision);
         Denial::new(StatusCode::TOO_MANY_REQUESTS, QUEUE_FULL)
@@ -184,18 +190,20 @@ impl PolicyFilter {
             reason,
             policy,
             rule,
+            retry_after,
             limit,
         } = refusal;
-        let denial = match &limit {
-            Some(limit) => {
-                let retry_after = jitter::spread(limit.reset, self.salt, request, (&policy, &rule), reason);
+        let denial = match retry_after {
+            Some(seconds) => {
+                let place = (&*policy, rule.as_deref().unwrap_or_default());
+                let retry_after = jitter::spread(seconds, self.salt, request, place, reason);
                 Denial::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(retry_after)
             }
             None => Denial::new(StatusCode::FORBIDDEN, reason),
         };
         request.facts.limit = limit;
         let mut decision = Decision::new(Action::Deny, reason);
-        (decision.policy, decision.rule) = (Some(policy), Some(rule));
+        (decision.policy, decision.rule) = (Some(policy), rule);
         request.facts.decide(decision);
         denial.into()
     }

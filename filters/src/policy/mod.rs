@@ -1,12 +1,15 @@
 #![doc = include_str!("README.md")]
 
 mod accept;
+mod breaker;
+mod breakers;
 mod charge;
 mod config;
 mod engine;
 mod examiner;
 mod filter;
 mod reservation;
+mod round;
 mod signal;
 mod subject;
 #[cfg(test)]
@@ -14,10 +17,12 @@ mod tests;
 mod throttle;
 
 pub use accept::{Unsupported, unsupported};
-pub use charge::{BUDGET_EXCEEDED, EXCEEDED};
+pub use breakers::Breakers;
+pub use charge::{BUDGET_EXCEEDED, EXCEEDED, LOOP_DETECTED};
 pub use config::PolicyConfig;
 pub use engine::{ALL_PASSED, NO_POLICY};
 pub use examiner::{PolicyExaminer, selftest};
 pub use filter::PolicyFilter;
-pub use signal::{BUDGET_THROTTLE, BUDGET_WARN};
+pub use round::CIRCUIT_OPEN;
+pub use signal::{BUDGET_THROTTLE, BUDGET_WARN, LOOP_THROTTLE, LOOP_WARN};
 pub use throttle::{QUEUE_FULL, Throttle};

@@ -1,10 +1,11 @@
-//! What a request that passes is told or made to wait for: the stages of budgets. What comes of it is the filter's.
+//! What a request that passes is told or made to wait for: the stages of budgets and loops. What comes of it is the filter's.
 
 use std::sync::Arc;
 
-use portcullis_bundles::algorithm::cost_based::StageAction;
+use portcullis_bundles::algorithm::cost_based::{MAX_DELAY_MS, Stage, StageAction};
+use portcullis_bundles::algorithm::loop_detection::LoopAction;
 
-use super::charge::Part;
+use super::charge::{Meaning, Part};
 use crate::buckets::Taken;
 use crate::record::{Action, Decision};
 use crate::verdict::Reason;
@@ -14,31 +15,34 @@ pub const BUDGET_WARN: Reason = Reason("budget_warn");
 /// The warning when a request is held back for it.
 pub const BUDGET_THROTTLE: Reason = Reason("budget_throttle");
 
-/// A stage that has begun.
+/// The warning when a request came too often.
+pub const LOOP_WARN: Reason = Reason("loop_warn");
+/// The warning when a request is held back because it came too often.
+pub const LOOP_THROTTLE: Reason = Reason("loop_throttle");
+
+/// A stage that has begun, or a loop that was seen.
 #[derive(Debug, Clone)]
 pub(super) struct Signal {
     pub(super) reason: Reason,
     pub(super) policy: Arc<str>,
-    pub(super) rule: Arc<str>,
+    pub(super) rule: Option<Arc<str>>,
     /// How long the request is held back.
     pub(super) delay_ms: u32,
 }
 
 impl Signal {
-    /// The highest stage that a part has come to.
+    /// What a part that let the request through says beside that.
     pub(super) fn of(part: &Part<'_>, taken: &Taken) -> Option<Self> {
-        let begun = part.stages.iter().rev();
-        let stage = begun
-            .into_iter()
-            .find(|stage| stage.from_millionths <= taken.used_millionths)?;
-        let (reason, delay_ms) = match stage.action {
-            StageAction::Warn => (BUDGET_WARN, 0),
-            StageAction::Throttle { delay_ms } => (BUDGET_THROTTLE, delay_ms),
+        let (reason, delay_ms) = match part.meaning {
+            Meaning::Limit(stages) => stage(stages, taken.used_millionths)?,
+            Meaning::Loop(_) if taken.allowed => return None,
+            Meaning::Loop(LoopAction::Throttle) => (LOOP_THROTTLE, loop_delay_ms(taken.used_millionths)),
+            Meaning::Loop(LoopAction::Warn | LoopAction::Reject) => (LOOP_WARN, 0),
         };
         Some(Self {
             reason,
             policy: Arc::clone(&part.policy.id),
-            rule: Arc::clone(part.rule),
+            rule: part.rule.map(Arc::clone),
             delay_ms,
         })
     }
@@ -52,7 +56,21 @@ impl Signal {
     pub(super) fn decision(&self) -> Decision {
         let mut decision = Decision::new(Action::Allow, self.reason);
         decision.policy = Some(Arc::clone(&self.policy));
-        decision.rule = Some(Arc::clone(&self.rule));
+        decision.rule.clone_from(&self.rule);
         decision
     }
+}
+
+/// The highest stage that has begun.
+fn stage(stages: &[Stage], used_millionths: u64) -> Option<(Reason, u32)> {
+    let begun = |stage: &&Stage| stage.from_millionths <= used_millionths;
+    Some(match stages.iter().rev().find(begun)?.action {
+        StageAction::Warn => (BUDGET_WARN, 0),
+        StageAction::Throttle { delay_ms } => (BUDGET_THROTTLE, delay_ms),
+    })
+}
+
+/// A tenth of a second for each time that the request came.
+fn loop_delay_ms(used_millionths: u64) -> u32 {
+    u32::try_from(used_millionths / 1_000_000 * 100).map_or(MAX_DELAY_MS, |delay| delay.min(MAX_DELAY_MS))
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::attributes::{self, KeyError};
 use crate::buckets::KeyHasher;
 use crate::claims::NotScalar;
-use crate::request::Request;
+use crate::request::{Request, query_parameters};
 
 /// What the engine judges.
 pub(super) trait Subject {
@@ -30,6 +30,9 @@ pub(super) trait Subject {
 
     /// A query parameter that tells a cost.
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError>;
+
+    /// All parameters of the query, decoded.
+    fn parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>;
 }
 
 impl Subject for Request<'_> {
@@ -59,6 +62,10 @@ impl Subject for Request<'_> {
 
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {
         Ok(Request::query(self, name)?)
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        self.head.query.into_iter().flat_map(query_parameters)
     }
 }
 
@@ -105,5 +112,10 @@ impl Subject for Sample {
 
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {
         Ok(self.query.get(name).map(|value| Cow::Borrowed(value.as_ref())))
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let pairs = self.query.iter();
+        pairs.map(|(name, value)| (Cow::Borrowed(name.as_ref()), Cow::Borrowed(value.as_ref())))
     }
 }

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod examiner;
+mod guards;
 mod rules;
 mod shadow;
 

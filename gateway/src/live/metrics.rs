@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::limit_stats::LimitStats;
-use portcullis_filters::policy::Throttle;
+use portcullis_filters::policy::{Breakers, Throttle};
 
 use super::{Live, now};
 use crate::admin::wire::KillOrigins;
@@ -124,6 +124,7 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
         out.counter("portcullis_limit_shared_total", help, &labels, table.shared_total());
     }
     throttles(snapshot, out);
+    breakers(snapshot, out);
     for (zone, stats) in snapshot.gateway.zones.each::<LimitStats>() {
         let missing = [
             ("skipped", stats.missing_skipped()),
@@ -168,6 +169,35 @@ fn throttles(snapshot: &Snapshot, out: &mut Exposition) {
             help,
             &labels,
             throttle.refused_total(),
+        );
+    }
+}
+
+/// Circuit breakers of policies.
+fn breakers(snapshot: &Snapshot, out: &mut Exposition) {
+    for (_, breakers) in snapshot.gateway.zones.each::<Breakers>() {
+        for (policy, count) in breakers.open() {
+            let help = "Circuit breakers of a policy that are open.";
+            out.gauge_u64(
+                "portcullis_circuit_breakers_open",
+                help,
+                &[("policy", &policy)],
+                count as u64,
+            );
+        }
+        let help = "How often a circuit breaker opened.";
+        out.counter(
+            "portcullis_circuit_breaker_opened_total",
+            help,
+            &[],
+            breakers.opened_total(),
+        );
+        let help = "How often a circuit breaker opened whose policy asks for an alert.";
+        out.counter(
+            "portcullis_circuit_breaker_alerts_total",
+            help,
+            &[],
+            breakers.alerts_total(),
         );
     }
 }

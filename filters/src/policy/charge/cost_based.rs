@@ -2,7 +2,7 @@
 
 use portcullis_bundles::algorithm::{CostBased, Period};
 
-use super::{Applying, Parts, RuleError};
+use super::{Applying, Meaning, Parts, RuleError};
 use crate::buckets::{Charge, Params, Window};
 use crate::policy::subject::Subject;
 use crate::verdict::Reason;
@@ -30,7 +30,7 @@ pub(super) fn add<'p>(
     let cost = applying.cost(&budget.cost, &params)?;
     let charge = Charge::new(applying.hasher.finish_part(part(budget.period)), params, cost);
     let mut part = applying.part(charge, BUDGET_EXCEEDED);
-    part.stages = &budget.stages;
+    part.meaning = Meaning::Limit(&budget.stages);
     parts.push(part);
     Ok(())
 }
