@@ -146,9 +146,9 @@ pub struct Rule {
         skip_serializing_if = "UniqueMap::is_empty"
     )]
     pub matches: UniqueMap<Text>,
-    /// What happens when the request lacks one of the limit keys.
-    #[serde(default, deserialize_with = "or_default")]
-    pub on_missing: OnMissing,
+    /// What happens when the request lacks one of the limit keys. Default: `anonymous`; `skip` in `portcullis edge`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_missing: Option<OnMissing>,
 }
 
 /// What happens when the request lacks one of a rule's limit keys.

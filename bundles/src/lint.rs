@@ -76,7 +76,7 @@ fn policy(policy: &Policy, place: &Place<'_>, hints: &mut Problems) {
     let rules = spec.field("rules");
     for (index, rule) in policy.spec.rules.iter().enumerate() {
         let place = rules.item(index);
-        if rule.on_missing == OnMissing::Skip && !rule.limit_keys.is_empty() {
+        if rule.on_missing == Some(OnMissing::Skip) && !rule.limit_keys.is_empty() {
             let message = "a request without the limit key is not limited at all";
             let help = "`anonymous` gives such requests one shared counter, `deny` refuses them";
             hints.advise("missing-key-skips", &place.field("on_missing"), message, help);

@@ -8,7 +8,7 @@ use portcullis_config::policy;
 use crate::compile::{Compiled, compile};
 use crate::envelope::{self, Verified};
 use crate::examine::{self, Examiner};
-use crate::format::Bundle;
+use crate::format::{Bundle, OnMissing};
 use crate::lint;
 use crate::policies::{Policies, Provenance};
 use crate::problem::Problem;
@@ -47,6 +47,8 @@ pub struct Loader {
     settings: Settings,
     trust: Trust,
     examiner: Box<dyn Examiner>,
+    /// What a rule does about a missing key when it does not say.
+    on_missing: OnMissing,
 }
 
 /// A bundle that may be put in force, once its floor and its bytes are on the disk.
@@ -69,7 +71,15 @@ impl Loader {
             settings,
             trust,
             examiner,
+            on_missing: OnMissing::default(),
         }
+    }
+
+    /// The same, with another default for a rule's `on_missing`.
+    #[must_use]
+    pub fn on_missing(mut self, default: OnMissing) -> Self {
+        self.on_missing = default;
+        self
     }
 
     /// Whether bundles without a signature are accepted.
@@ -137,7 +147,12 @@ impl Loader {
         let verified = envelope::open(bytes, &self.trust, self.settings.insecure_unsigned)
             .map_err(|error| Refused::envelope(&error))?;
         let parsed = Bundle::parse_unverified(verified.payload());
-        let bundle = parsed.map_err(|error| Refused::content(&verified, &error.to_string()))?;
+        let mut bundle = parsed.map_err(|error| Refused::content(&verified, &error.to_string()))?;
+        for policy in &mut bundle.policies {
+            for rule in policy.spec.rules.iter_mut().chain(&mut policy.spec.fallback_limit) {
+                rule.on_missing.get_or_insert(self.on_missing);
+            }
+        }
         Ok((verified, bundle))
     }
 

@@ -1,4 +1,5 @@
-//! Verified claims: what the identity filter leaves for the filters after it. Unverified tokens never become this.
+//! Verified claims: what the identity filter leaves for the filters after it. Unverified tokens never become this, but in
+//! `portcullis edge`, whose environment has no word for keys.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::client::ClientCertificate;
 use crate::record::Decision;
+use crate::trace::Trace;
 use crate::verdict::Reason;
 
 /// Findings of an exchange.
@@ -26,6 +27,8 @@ pub struct Facts {
     pub limit: Option<Limit>,
     /// What the client is warned of: a limit that it will reach.
     pub warning: Option<Reason>,
+    /// How policies looked at it, where somebody asked.
+    pub trace: Option<Box<Trace>>,
     /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
     pub decisions: SmallVec<[Decision; 4]>,
 }

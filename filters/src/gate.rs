@@ -71,6 +71,12 @@ impl Gate {
 
     /// The other switches, and whether there is a policy where there should be one.
     fn before_identity(&self, request: &mut Request<'_>) -> Outcome {
+        // Claims that no link has to verify are there from the beginning.
+        if request.facts.claims.is_some()
+            && let stop @ Verdict::Stop(_) = self.switches(request, Phase::AfterIdentity)?
+        {
+            return Ok(stop);
+        }
         match (self.switches(request, Phase::BeforeIdentity)?, request.policy.bundle) {
             (Verdict::Continue, Bundle::Missing(reason)) => {
                 Ok(Denial::new(StatusCode::SERVICE_UNAVAILABLE, Reason(reason)).into())

@@ -30,5 +30,6 @@ pub mod request;
 pub mod response;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod verdict;
 pub mod zones;

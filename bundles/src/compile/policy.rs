@@ -181,7 +181,7 @@ impl Compiler {
             name,
             keys: keys.into(),
             conditions: conditions.into(),
-            on_missing: written.on_missing,
+            on_missing: written.on_missing.unwrap_or_default(),
             limit: limit?,
         })
     }

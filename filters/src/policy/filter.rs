@@ -18,6 +18,7 @@ use crate::jitter::{self, Salt};
 use crate::limit_stats::LimitStats;
 use crate::record::{Action, Decision};
 use crate::request::{Bundle, Request};
+use crate::trace;
 use crate::verdict::{CONTINUE, Denial, FilterError, Outcome, Verdict};
 use crate::zones::{BuildEnv, OneShape};
 
@@ -102,6 +103,7 @@ impl Filter for PolicyFilter {
             Bundle::Missing(reason) => return Err(FilterError::unavailable(reason, "no bundle is in force")),
             Bundle::Unconfigured => return Err(FilterError::internal("policy_unconfigured", "there is no bundle")),
         };
+        trace::fill(policies, request);
         let engine = Engine {
             policies,
             table: &self.table,

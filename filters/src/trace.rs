@@ -1,0 +1,45 @@
+//! How a request was looked at, for those who ask: the policies that are about it and the values it is counted by. Kept only
+//! where somebody asked; it changes no verdict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_bundles::policies::{Matches, Policies};
+
+use crate::attributes;
+use crate::request::Request;
+
+/// How a request was looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// Whether the values are wanted, and not the policies alone.
+    pub wants_descriptors: bool,
+    /// The policies that are about it, in the order in which they are evaluated.
+    pub policies: Vec<Arc<str>>,
+    /// The values that their rules count by or look at, by key.
+    pub descriptors: BTreeMap<String, String>,
+}
+
+/// Fills in the trace of a request, if it has one.
+pub(crate) fn fill(policies: &Policies, request: &mut Request<'_>) {
+    let Some(mut trace) = request.facts.trace.take() else {
+        return;
+    };
+    let mut matches = Matches::new();
+    policies.matching(request.head.host, request.head.path, request.head.method.as_str(), &mut matches);
+    for policy in matches.iter().filter_map(|place| policies.get(*place)) {
+        trace.policies.push(Arc::clone(&policy.id));
+        if !trace.wants_descriptors {
+            continue;
+        }
+        for rule in policy.rules.iter().chain(policy.fallback.as_deref()) {
+            let conditions = rule.conditions.iter().map(|condition| &condition.key);
+            for key in rule.keys.iter().chain(conditions) {
+                if let Ok(Some(value)) = attributes::text(request, key) {
+                    trace.descriptors.insert(key.to_string(), value.into_owned());
+                }
+            }
+        }
+    }
+    request.facts.trace = Some(trace);
+}
