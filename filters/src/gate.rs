@@ -34,7 +34,11 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(env: &BuildEnv<'_>) -> Self {
         Self {
-            salt: Salt::Own(env.zones.entropy().jitter_salt),
+            salt: if env.zones.public_jitter() {
+                Salt::Public
+            } else {
+                Salt::Own(env.zones.entropy().jitter_salt)
+            },
         }
     }
 

@@ -210,6 +210,7 @@ impl Link {
 /// What a shadow link may see and change as it likes.
 fn scratch(facts: &Facts) -> Facts {
     Facts {
+        trace: None,
         certificate: facts.certificate.clone(),
         claims: facts.claims.clone(),
         request_headers: facts.request_headers.clone(),

@@ -1,11 +1,12 @@
 //! One request and its answer, from the header read to the log line: the state that Pingora's phases share.
 //!
 //! The steps are in the folder: [`admit`] (request), [`leg`] (upstream), [`answer`] (response), [`record`] (log); and [`decide`]
-//! where a listener only decides.
+//! where a listener only decides, [`edge`] in `portcullis edge`.
 
 pub mod admit;
 pub mod answer;
 pub mod decide;
+pub mod edge;
 pub mod leg;
 pub mod record;
 pub mod shed;
@@ -57,6 +58,10 @@ pub struct Exchange {
     pub target: Option<Target>,
     /// Where a listener only decides: what is decided about.
     pub described: Option<Box<Described>>,
+    /// Whether the answer says how it was decided.
+    debugged: bool,
+    /// It is answered without being judged, as a probe of health is.
+    unjudged: bool,
     /// Who asks.
     pub client: Option<Client>,
     /// The route that matched.
@@ -100,6 +105,8 @@ impl Exchange {
             now: now_at(started),
             target: None,
             described: None,
+            debugged: false,
+            unjudged: false,
             client: None,
             route: None,
             chain: None,

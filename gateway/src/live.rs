@@ -21,7 +21,7 @@ mod retired;
 pub mod takeover;
 pub mod tasks;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -31,6 +31,8 @@ use portcullis_filters::client::Now;
 use tokio::sync::watch;
 
 use crate::control_plane as control_plane_client;
+use crate::debug::Sessions;
+use crate::edge::EdgeMode;
 use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
@@ -38,7 +40,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
 use self::kill_state::KillState;
-use self::load::Cold;
+use self::load::{Cold, ConfigSource};
 use self::observers::Observers;
 use self::report::Report;
 use self::retired::Retired;
@@ -54,8 +56,12 @@ struct Startup {
 
 /// The running gateway.
 pub struct Live {
-    /// `portcullis.yaml`.
-    path: PathBuf,
+    /// Where the configuration is written.
+    source: ConfigSource,
+    /// What is different where this process stands in for another gateway.
+    stand_in: Option<EdgeMode>,
+    /// Who is told how requests are decided.
+    debug: Sessions,
     current: ArcSwap<Snapshot>,
     retired: Retired<Snapshot>,
     /// Told of every new snapshot.
@@ -86,6 +92,21 @@ pub struct Live {
 }
 
 impl Live {
+    /// What is different where this process stands in for another gateway.
+    pub fn edge_mode(&self) -> Option<&EdgeMode> {
+        self.stand_in.as_ref()
+    }
+
+    /// What is told of the control plane.
+    pub fn control_plane(&self) -> &control_plane_client::Shared {
+        &self.control_plane
+    }
+
+    /// Who is told how requests are decided.
+    pub fn debug(&self) -> &Sessions {
+        &self.debug
+    }
+
     /// The snapshot that a request arriving now takes.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()

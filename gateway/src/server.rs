@@ -2,6 +2,7 @@
 //! nothing, so nothing is loaded here.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,8 +11,11 @@ use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server, ShutdownWatch};
 use pingora_core::services::background::{BackgroundService, background_service};
 
+use crate::cli::format::tell_line;
+use crate::edge;
 use crate::listener::Listeners;
 use crate::live::Live;
+use crate::live::load::ConfigSource;
 use crate::proxy::Portcullis;
 use crate::signals::{self, Signals};
 
@@ -30,6 +34,24 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let live = Live::start(&options.config)?;
     serve(&live, options.upgrade)
+}
+
+/// Runs in the place of Fairvisor Edge's container until told to stop.
+pub fn run_edge() -> anyhow::Result<ExitCode> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let edge::Start { text, edge, warnings } = match edge::start() {
+        Ok(start) => start,
+        Err(wrong) => {
+            tell_line(format_args!("fairvisor: {wrong}"));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let live = Live::start_from(ConfigSource::Text(text), Some(edge))?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::warn!("bundles need no signature and tokens are not verified here: whoever can write the bundle decides, and who clients are is what they say; `portcullis run` has both");
+    serve(&live, false).map(|()| ExitCode::SUCCESS)
 }
 
 /// Serves what `live` holds.

@@ -7,6 +7,7 @@
 pub mod bundle;
 pub mod control_plane;
 pub mod corpus;
+pub mod edge;
 pub mod evil;
 pub mod ext_authz;
 pub mod fortress;

@@ -57,6 +57,11 @@ impl ZonesBuilder {
         }
     }
 
+    /// Whether `Retry-After` of kill switches is spread without the salt.
+    pub(crate) fn public_jitter(&self) -> bool {
+        self.zones.public_jitter
+    }
+
     /// The instance's random bytes.
     pub fn entropy(&self) -> &Entropy {
         &self.zones.entropy

@@ -6,7 +6,7 @@ mod answer;
 pub mod control;
 mod guard;
 mod routes;
-mod samples;
+pub(crate) mod samples;
 mod server;
 #[cfg(test)]
 mod tests;

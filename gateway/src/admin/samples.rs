@@ -4,7 +4,7 @@ use super::wire::{Readiness, ReadyStatus};
 use crate::telemetry::exposition::Exposition;
 
 /// Adds the samples.
-pub(super) fn collect(readiness: &Readiness, out: &mut Exposition) {
+pub(crate) fn collect(readiness: &Readiness, out: &mut Exposition) {
     let ready = readiness.status == ReadyStatus::Ready;
     out.gauge_bool(
         "portcullis_ready",

@@ -53,6 +53,14 @@ To a new binary without losing a request (needs runtime.upgrade_socket):
 Signals: SIGHUP loads configuration and bundle anew, SIGTERM drains and leaves, SIGINT leaves at
 once, SIGQUIT hands the listening sockets over to a process that was started with --upgrade.";
 
+const EDGE_EXAMPLES: &str = "\
+Examples:
+  FAIRVISOR_CONFIG_FILE=policy.json portcullis edge
+  FAIRVISOR_MODE=reverse_proxy FAIRVISOR_BACKEND_URL=http://app:8080 \\
+    FAIRVISOR_CONFIG_FILE=policy.json PORTCULLIS_LISTEN=0.0.0.0:80 portcullis edge
+
+The environment is that of Fairvisor Edge; docs/edge.md has what is added and what differs.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until told to stop. SIGHUP reloads, SIGTERM drains, SIGQUIT hands over to a new process.
@@ -79,6 +87,9 @@ enum Command {
     /// Show Portcullis at work on this machine: no file, no network needed.
     #[command(after_help = crate::demo::EXAMPLES)]
     Demo(crate::demo::Demo),
+    /// Serve in the place of Fairvisor Edge's container, from the same environment.
+    #[command(after_help = EDGE_EXAMPLES)]
+    Edge,
     /// Print a completion script for a shell.
     #[command(after_help = output::COMPLETIONS_EXAMPLES)]
     Completions(output::Completions),
@@ -132,6 +143,7 @@ impl Command {
             Self::Bundle(bundle) => Ok(bundle.run()),
             Self::Kill(kill) => kill.run(),
             Self::Demo(demo) => demo.run(),
+            Self::Edge => server::run_edge(),
             Self::Completions(completions) => {
                 completions.run(Arguments::command());
                 Ok(ExitCode::SUCCESS)

@@ -15,6 +15,8 @@ use http::{HeaderMap, header};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+/// The cookie's name, unless this process stands in for another gateway.
+pub const COOKIE: &str = "portcullis_debug";
 /// Seconds that a session lasts.
 pub const LASTS: u64 = 900;
 /// Sessions at once.

@@ -88,7 +88,8 @@ pub fn of_http(protocol: Protocol, decision: Decision, exchange: &mut Exchange) 
         reason = Some(denial.reason);
         exchange.denial = Some(denial);
     }
-    if let Some(reason) = reason {
+    // Fairvisor Edge keeps it to itself, unless somebody debugs.
+    if let Some(reason) = reason.filter(|_| exchange.live.edge_mode().is_none()) {
         answer = answer.with(REASON, HeaderValue::from_static(reason.0))?;
     }
     if protocol == Protocol::AuthRequest {

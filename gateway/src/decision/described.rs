@@ -1,6 +1,7 @@
 //! The request that a peer describes in header fields, read by the rules that every request is read by. What is missing,
 //! empty or there twice is refused: whoever asks about nothing gets no "yes".
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
@@ -57,7 +58,8 @@ const FORWARDED: Fields = Fields {
 
 impl Described {
     /// The request that header fields describe: for every protocol but gRPC, whose description is the body.
-    pub fn by_header(protocol: Protocol, request: &RequestHeader) -> Result<Self, Denial> {
+    /// `own_host`: a description without a host is about the host that is asked.
+    pub fn by_header(protocol: Protocol, request: &RequestHeader, own_host: bool) -> Result<Self, Denial> {
         let headers = &request.headers;
         let fields = match protocol {
             Protocol::Decision | Protocol::AuthRequest => &ORIGINAL,
@@ -72,10 +74,14 @@ impl Described {
         };
         let method = method(only(headers, &fields.method)?)?;
         let target = only(headers, &fields.target)?;
-        let host = only(headers, &fields.host)?;
+        let host = if own_host && !headers.contains_key(&fields.host) {
+            Cow::Owned(intake::authority(request, None)?)
+        } else {
+            Cow::Borrowed(only(headers, &fields.host)?)
+        };
         Ok(Self {
             protocol,
-            target: intake::described(&method, target, host)?,
+            target: intake::described(&method, target, &host)?,
             method,
             headers: None,
             source: None,

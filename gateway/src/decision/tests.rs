@@ -53,7 +53,7 @@ fn described(fields: &[(&'static str, &'static [u8])]) -> Result<String, &'stati
     for (name, value) in &headers(fields) {
         request.append_header(name.clone(), value.clone()).unwrap();
     }
-    let described = Described::by_header(Protocol::Decision, &request).map_err(|denial| {
+    let described = Described::by_header(Protocol::Decision, &request, false).map_err(|denial| {
         assert!(denial.status == StatusCode::BAD_REQUEST || denial.status == StatusCode::METHOD_NOT_ALLOWED);
         denial.reason.0
     })?;

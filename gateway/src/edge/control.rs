@@ -1,17 +1,18 @@
 //! What `portcullis edge` answers on its port besides decisions and forwarded requests: health, metrics and debug sessions.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_error::Result;
 use portcullis_filters::client::Now;
 use serde_json::json;
-use std::net::IpAddr;
 
-use super::EdgeMode;
+use super::{COOKIE, EdgeMode};
 use super::environment::Mode;
 use crate::admin::control::Control as _;
 use crate::admin::wire::ReadyStatus;
-use crate::debug::{LASTS, NoSession};
+use crate::debug::{LASTS, NoSession, Sessions};
 use crate::live::Live;
 use crate::respond::Answer;
 use crate::telemetry::exposition::{CONTENT_TYPE, Exposition};
@@ -79,27 +80,27 @@ impl EdgeMode {
                 self.metrics.collect(live, &mut out);
                 Answer::new(StatusCode::OK, CONTENT_TYPE, Bytes::from(out.render()))
             }
-            Resource::LogIn => self.log_in(asked),
+            Resource::LogIn => self.log_in(live.debug(), asked),
             Resource::LogOut if self.secret.is_none() => not_found(),
             Resource::LogOut if *asked.method != Method::POST => not_allowed(),
             Resource::LogOut => {
-                self.sessions.log_out(asked.headers);
-                Answer::new(StatusCode::NO_CONTENT, "", Bytes::new())?.with(header::SET_COOKIE, self.cookie("", 0))
+                live.debug().log_out(asked.headers);
+                Answer::new(StatusCode::NO_CONTENT, "", Bytes::new())?.with(header::SET_COOKIE, cookie("", 0))
             }
             Resource::NotFound => not_found(),
         }
     }
 
-    fn log_in(&self, asked: &Asked<'_>) -> Result<Answer> {
+    fn log_in(&self, sessions: &Sessions, asked: &Asked<'_>) -> Result<Answer> {
         let Some(secret) = &self.secret else { return not_found() };
         if *asked.method != Method::POST {
             return not_allowed();
         }
         let offered = asked.headers.get(SECRET).map(HeaderValue::as_bytes);
         let now = asked.now.unix_ms / 1000;
-        match self.sessions.log_in(secret.as_bytes(), offered, asked.from, now) {
+        match sessions.log_in(secret.as_bytes(), offered, asked.from, now) {
             Ok(value) => {
-                Answer::new(StatusCode::NO_CONTENT, "", Bytes::new())?.with(header::SET_COOKIE, self.cookie(&value, LASTS))
+                Answer::new(StatusCode::NO_CONTENT, "", Bytes::new())?.with(header::SET_COOKIE, cookie(&value, LASTS))
             }
             Err(NoSession::Wrong) => problem(StatusCode::FORBIDDEN, "debug_secret_invalid"),
             Err(NoSession::TooMany(seconds)) => {
@@ -108,13 +109,12 @@ impl EdgeMode {
             Err(NoSession::Unavailable) => problem(StatusCode::SERVICE_UNAVAILABLE, "debug_cookie_unavailable"),
         }
     }
+}
 
-    /// Path, life and protection are those of every session's cookie; the value is made of digits, dots and base64url.
-    fn cookie(&self, value: &str, seconds: u64) -> HeaderValue {
-        let name = self.sessions.cookie();
-        let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict");
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-    }
+/// Path, life and protection are those of every session's cookie; the value is made of digits, dots and base64url.
+fn cookie(value: &str, seconds: u64) -> HeaderValue {
+    let text = format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict");
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Who asks, and with what.

@@ -10,6 +10,7 @@ use portcullis_filters::facts::Facts;
 use portcullis_filters::record::Action;
 use portcullis_filters::verdict::Denial;
 
+use crate::control_plane::Call;
 use crate::live::{Live, now};
 use crate::snapshot::BundleState;
 use crate::telemetry::exposition::{Buckets, Exposition};
@@ -112,7 +113,7 @@ impl Metrics {
         values.requests(out);
         drop(values);
         of_tokens(out);
-        of_control_plane(out);
+        of_control_plane(live, out);
         of_bundle(live, out);
     }
 }
@@ -234,10 +235,23 @@ fn of_tokens(out: &mut Exposition) {
 }
 
 /// Series come with a control plane.
-fn of_control_plane(out: &mut Exposition) {
-    out.declare_gauge("fairvisor_saas_reachable", "1 while the control plane answers.");
-    out.declare_counter("fairvisor_saas_calls_total", "Calls of the control plane.");
+fn of_control_plane(live: &Live, out: &mut Exposition) {
+    let reachable = ("fairvisor_saas_reachable", "1 while the control plane answers.");
+    let calls = ("fairvisor_saas_calls_total", "Calls of the control plane.");
+    out.declare_gauge(reachable.0, reachable.1);
+    out.declare_counter(calls.0, calls.1);
     out.declare_counter("fairvisor_events_sent_total", "Events sent to the control plane.");
+    let Some(status) = live.control_plane().status() else {
+        return;
+    };
+    out.gauge_bool(reachable.0, reachable.1, &[], status.reachable);
+    for call in Call::ALL {
+        let (good, bad) = live.control_plane().calls(call);
+        for (status, count) in [("success", good), ("error", bad)] {
+            let labels = [("operation", call.as_str()), ("status", status)];
+            out.counter(calls.0, calls.1, &labels, count);
+        }
+    }
 }
 
 fn of_bundle(live: &Live, out: &mut Exposition) {

@@ -14,14 +14,13 @@ use anyhow::Context as _;
 
 use self::environment::{Environment, Mode};
 use self::metrics::Metrics;
-use crate::debug::Sessions;
 
 /// Where state is kept unless the environment says otherwise.
 const STATE_DIR: &str = "/var/lib/portcullis/edge";
 /// The variable with the secret that opens debug sessions.
 const SECRET: &str = "FAIRVISOR_DEBUG_SESSION_SECRET";
 /// The cookie of a debug session.
-const COOKIE: &str = "fv_dbg";
+pub const COOKIE: &str = "fv_dbg";
 
 /// What is different in this process because it stands in for another.
 pub struct EdgeMode {
@@ -29,8 +28,6 @@ pub struct EdgeMode {
     mode: Mode,
     /// Opens debug sessions. `None`: there are none.
     secret: Option<zeroize::Zeroizing<String>>,
-    /// Debug sessions.
-    pub sessions: Sessions,
     /// The families of metrics under their known names.
     pub metrics: Metrics,
 }
@@ -55,7 +52,6 @@ pub fn start() -> Result<Start, String> {
         edge: EdgeMode {
             mode: environment.mode,
             secret: secret.map(zeroize::Zeroizing::new),
-            sessions: Sessions::new(COOKIE).ok_or("the system gives no random bytes")?,
             metrics: Metrics::default(),
         },
         warnings: environment.warnings,

@@ -30,7 +30,11 @@ impl Exchange {
     /// Takes the request in. `true`: it was answered.
     pub async fn receive(&mut self, session: &mut Session) -> Result<bool> {
         self.connection = Connection::shared(session);
-        if self.is_decision() {
+        if self.live.edge_mode().is_some() {
+            if self.receive_at_edge(session).await? {
+                return Ok(true);
+            }
+        } else if self.is_decision() {
             self.decide(session).await?;
             return Ok(true);
         }
@@ -176,6 +180,7 @@ impl Exchange {
     pub(super) async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Box<Reply>>, Denial> {
         let snapshot = std::sync::Arc::clone(&self.snapshot);
         let chain = chain_of(&snapshot, self.route);
+        self.begin_debug(session);
         let state = self.chain.insert(chain.start());
         let (Some(target), Some(client)) = (&self.target, &self.client) else {
             return Err(Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("target_unknown")));

@@ -64,7 +64,9 @@ impl Exchange {
             headers,
             facts: &mut self.facts,
         };
-        chain_of(&self.snapshot, self.route).on_response(state, &mut response)
+        let passed = chain_of(&self.snapshot, self.route).on_response(state, &mut response);
+        self.add_debug();
+        passed
     }
 
     /// A piece of the answer's body, on its way down.

@@ -29,6 +29,7 @@ impl Exchange {
         }
         let took = self.started.elapsed();
         self.observe(took);
+        self.observe_for_edge(took);
         let span = self.span.take();
         let observers = self.live.observers();
         if observers.access_log.is_on() || span.is_some() {
@@ -62,6 +63,7 @@ impl Exchange {
     fn unproven(&self) -> Receipt {
         match &self.denial {
             Some(denial) if denial.reason.0 != super::MISSING_RECEIPT => Receipt::default(),
+            None if self.unjudged => Receipt::default(),
             _ => self.missing(),
         }
     }

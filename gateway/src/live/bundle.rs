@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_bundles::digest::Digest;
+use portcullis_bundles::format::OnMissing;
 use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::source::FileSource;
@@ -116,8 +117,9 @@ impl From<Refused> for BundleRefused {
 
 impl PolicySource {
     /// Opens what the configuration names, with the kill switches beside it. Nothing is written but the state folder
-    /// itself, where it is missing.
-    pub fn open(written: &Written) -> Result<(Self, KillState), PolicyError> {
+    /// itself, where it is missing. `skips`: a rule that does not say what becomes of a request without its key is left
+    /// out for it.
+    pub fn open(written: &Written, skips: bool) -> Result<(Self, KillState), PolicyError> {
         let trust = Trust::resolve(&written.trust).map_err(|errors| {
             PolicyError::Trust(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
@@ -130,8 +132,9 @@ impl PolicySource {
             written.kill_switches.as_ref(),
         )?;
         let examiner = Box::new(policy::PolicyExaminer);
+        let on_missing = if skips { OnMissing::Skip } else { OnMissing::default() };
         let source = Self {
-            loader: Loader::new(Settings::from(written), trust, examiner),
+            loader: Loader::new(Settings::from(written), trust, examiner).on_missing(on_missing),
             store,
             floor: state.last_good.as_ref().map(|last| last.floor),
             source: Source::open(&written.bundle, written.max_bytes.get()).map_err(PolicyError::Source)?,

@@ -1,12 +1,13 @@
 //! The cold path: read, verify, compile, hold one against the other, swap. One load at a time; a failure changes
 //! nothing, and start is the same path from nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use portcullis_config::load::{Loaded, load};
+use portcullis_config::load::{Failed, Loaded, load, load_str};
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
@@ -20,11 +21,39 @@ use super::{Live, Startup, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
 use crate::compile::{Heritage, compile, unmet};
+use crate::debug;
+use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
 use crate::snapshot::{BundleState, Gateway, InForce, Snapshot};
 use crate::telemetry::access_log::Prepared;
 use crate::telemetry::stamp::Stamp;
+
+/// Where the configuration is written.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// In a file, and those that it includes.
+    File(PathBuf),
+    /// In this text, which was made from something else.
+    Text(String),
+}
+
+impl ConfigSource {
+    pub(super) fn load(&self) -> Result<Loaded, Failed> {
+        match self {
+            Self::File(path) => load(path),
+            Self::Text(text) => load_str("environment", text),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Text(_) => None,
+        }
+    }
+}
 
 /// What only the cold path touches.
 pub struct Cold {
@@ -56,12 +85,15 @@ enum PolicyChange {
 impl Live {
     /// Starts from a configuration file: everything is loaded, nothing is served yet.
     pub fn start(path: &Path) -> anyhow::Result<Arc<Self>> {
-        Self::start_with(path, &Zones::new(entropy()?))
+        Self::start_from(ConfigSource::File(path.to_owned()), None)
     }
 
-    /// As [`Self::start`], going on with the counters of another process.
-    pub fn start_with(path: &Path, zones: &Zones) -> anyhow::Result<Arc<Self>> {
-        let loaded = load(path).map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
+    /// Starts from a configuration; `stand_in`: in the place of another gateway.
+    pub fn start_from(source: ConfigSource, stand_in: Option<EdgeMode>) -> anyhow::Result<Arc<Self>> {
+        let loaded = source
+            .load()
+            .map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
+        let zones = &Zones::new(entropy()?).with_public_jitter(stand_in.is_some());
         let observers = Observers::start(&loaded.config)?;
         let gateway = compile(
             &loaded,
@@ -76,12 +108,16 @@ impl Live {
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
         edge.overload.apply(&loaded.config);
-        let opened = loaded.config.policy.as_ref().map(PolicySource::open).transpose()?;
+        let open = |written| PolicySource::open(written, stand_in.is_some());
+        let opened = loaded.config.policy.as_ref().map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
         let First { bundle, refused } = First::of(policy.as_mut(), &gateway);
         let in_force = InForce::new(bundle, kill.as_ref().map(KillState::view).unwrap_or_default());
+        let cookie = stand_in.as_ref().map_or(debug::COOKIE, |_| edge::COOKIE);
         let live = Arc::new(Self {
-            path: path.to_owned(),
+            source,
+            stand_in,
+            debug: debug::Sessions::new(cookie).context("the system gives no random bytes")?,
             current: ArcSwap::from_pointee(Snapshot::new(Arc::new(gateway), Arc::new(in_force))),
             retired: Retired::new(),
             in_flight: AtomicU64::new(0),
@@ -161,7 +197,7 @@ impl Live {
 
     /// Reads and compiles the configuration.
     fn new_config(&self, before: &Snapshot) -> Result<NewConfig, Refused> {
-        let loaded = load(&self.path).map_err(|failed| Refused {
+        let loaded = self.source.load().map_err(|failed| Refused {
             reason: "config_invalid",
             detail: failed.render_text(),
             diagnostics: Some(failed.render_json()),
@@ -194,7 +230,7 @@ impl Live {
             same if *same == before.gateway.config.policy => PolicyChange::None,
             None => PolicyChange::Gone,
             Some(written) => {
-                let source = PolicySource::open(written).map_err(|error| unusable(error.to_string()))?;
+                let source = PolicySource::open(written, self.stand_in.is_some()).map_err(|error| unusable(error.to_string()))?;
                 PolicyChange::Another(Box::new(source))
             }
         };

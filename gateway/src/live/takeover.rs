@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_config::load::load;
 use portcullis_filters::zones::{Imported, Zones};
 
 use super::bundle::PolicySource;
@@ -36,7 +35,7 @@ impl Live {
     fn with_counters(&self, counters: &Path) -> Result<(Gateway, Imported), String> {
         let bytes = std::fs::read(counters).map_err(|error| error.to_string())?;
         let (zones, imported) = Zones::import(&bytes, now()).map_err(|error| error.to_string())?;
-        let loaded = load(&self.path).map_err(|failed| failed.render_text())?;
+        let loaded = self.source.load().map_err(|failed| failed.render_text())?;
         let before = self.snapshot();
         let heritage = Heritage {
             zones: &zones,
@@ -53,7 +52,7 @@ impl Live {
         let Some(written) = &snapshot.gateway.config.policy else {
             return Ok(());
         };
-        let (mut source, kill) = PolicySource::open(written)?;
+        let (mut source, kill) = PolicySource::open(written, self.stand_in.is_some())?;
         let First { bundle, refused } = First::of(Some(&mut source), &snapshot.gateway);
         self.cold.blocking_lock().policy = Some(source);
         let in_force = InForce::new(bundle, kill.view());

@@ -1,7 +1,7 @@
 //! What goes on beside the requests: the admin listener, watching files and SIGHUP, polling, and the tasks behind
 //! upstreams and key sets. None of it is on a worker's runtime.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Live {
     fn fingerprint(&self) -> Fingerprint {
         let snapshot = self.snapshot();
         let config = &snapshot.gateway.config;
-        let own = std::iter::once(self.path.as_path());
+        let own = self.source.file().into_iter();
         let files = snapshot.gateway.files.iter().map(PathBuf::as_path);
         let bundle = config.policy.as_ref().and_then(|policy| policy.bundle.file.as_deref());
         let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
@@ -216,10 +216,5 @@ impl Live {
                 return;
             }
         }
-    }
-
-    /// `portcullis.yaml`.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }

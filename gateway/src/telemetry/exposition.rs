@@ -84,6 +84,11 @@ impl Exposition {
         self.family(name, Kind::Counter, help);
     }
 
+    /// The same for a gauge.
+    pub fn declare_gauge(&mut self, name: &'static str, help: &'static str) {
+        self.family(name, Kind::Gauge, help);
+    }
+
     /// A counter: its name ends in `_total`.
     pub fn counter(&mut self, name: &'static str, help: &'static str, labels: &[Label<'_>], value: u64) {
         self.add(name, Kind::Counter, help, labels, Sample::Count(value));
