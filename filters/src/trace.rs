@@ -26,7 +26,12 @@ pub(crate) fn fill(policies: &Policies, request: &mut Request<'_>) {
         return;
     };
     let mut matches = Matches::new();
-    policies.matching(request.head.host, request.head.path, request.head.method.as_str(), &mut matches);
+    policies.matching(
+        request.head.host,
+        request.head.path,
+        request.head.method.as_str(),
+        &mut matches,
+    );
     for policy in matches.iter().filter_map(|place| policies.get(*place)) {
         trace.policies.push(Arc::clone(&policy.id));
         if !trace.wants_descriptors {

@@ -7,6 +7,7 @@
 
 mod audit;
 pub mod bundle;
+mod config_source;
 pub mod control;
 mod control_plane;
 pub mod kill;
@@ -39,8 +40,9 @@ use crate::overload::Pressure;
 use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
+pub use self::config_source::ConfigSource;
 use self::kill_state::KillState;
-use self::load::{Cold, ConfigSource};
+use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
 use self::retired::Retired;

@@ -14,8 +14,7 @@ use pingora_core::services::background::{BackgroundService, background_service};
 use crate::cli::format::tell_line;
 use crate::edge;
 use crate::listener::Listeners;
-use crate::live::Live;
-use crate::live::load::ConfigSource;
+use crate::live::{ConfigSource, Live};
 use crate::proxy::Portcullis;
 use crate::signals::{self, Signals};
 
@@ -50,7 +49,9 @@ pub fn run_edge() -> anyhow::Result<ExitCode> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    tracing::warn!("bundles need no signature and tokens are not verified here: whoever can write the bundle decides, and who clients are is what they say; `portcullis run` has both");
+    tracing::warn!(
+        "bundles need no signature and tokens are not verified here: whoever can write the bundle decides, and who clients are is what they say; `portcullis run` has both"
+    );
     serve(&live, false).map(|()| ExitCode::SUCCESS)
 }
 

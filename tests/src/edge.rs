@@ -47,7 +47,9 @@ impl Edge {
     /// Starts one that does not stay; its exit code and what it said.
     pub fn refused(environment: &[(&str, &str)]) -> (Option<i32>, String) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut child = command(&dir, ports::free(), environment).spawn().expect("the binary starts");
+        let mut child = command(&dir, ports::free(), environment)
+            .spawn()
+            .expect("the binary starts");
         let mut code = None;
         wait("its end", || {
             code = child.try_wait().expect("the process");

@@ -340,3 +340,34 @@ fn nginx_with_auth_request() {
     assert_eq!(with(&lines, "method", "POST")["path"], "/limited/b");
     assert!(lines.iter().all(|line| line["client"] == "127.0.0.1"), "{lines:?}");
 }
+
+#[test]
+fn a_debug_session_of_the_admin_listener() {
+    let gateway = start("");
+    let (status, body) = gateway.admin("POST", "/-/debug", "");
+    assert_eq!(status, 201, "{body}");
+    let session: Value = serde_json::from_str(&body).expect("JSON");
+    let cookie = session["cookie"].as_str().expect("a cookie");
+    assert!(cookie.starts_with("portcullis_debug="), "{cookie}");
+    let told = |key: &str| decision(gateway.public, "/limited/d", &[("X-Key", key), ("Cookie", cookie)]);
+    let allowed = told("d");
+    for (field, value) in [
+        ("x-portcullis-decision", "allow"),
+        ("x-portcullis-mode", "enforce"),
+        ("x-portcullis-debug-policy", "limit"),
+        ("x-portcullis-debug-matched-policies", "1"),
+        ("x-portcullis-debug-descriptor-1-key", "header:x-key"),
+        ("x-portcullis-debug-descriptor-1-value", "d"),
+    ] {
+        assert_eq!(allowed.header(field), Some(value), "{field}: {:?}", allowed.headers);
+    }
+    let refused = told("d");
+    assert_eq!(refused.header("x-portcullis-debug-decision"), Some("reject"));
+    assert_eq!(refused.header("x-portcullis-debug-rule"), Some("per-key"));
+    assert_eq!(
+        decision(gateway.public, "/limited/d", &[("X-Key", "e")]).header("x-portcullis-decision"),
+        None
+    );
+    assert_eq!(gateway.admin("DELETE", "/-/debug", ""), (200, "{\"ended\":1}\n".into()));
+    assert_eq!(told("f").header("x-portcullis-decision"), None);
+}

@@ -37,12 +37,23 @@ fn decisions() {
     let edge = Edge::start(BUNDLE, &[]);
     let answer = edge.decide("/api/v1/chat", &[]);
     assert_eq!((answer.status, answer.body.len()), (200, 0));
-    assert!(answer.header("content-type").is_some_and(|media| media.starts_with("application/json")));
+    assert!(
+        answer
+            .header("content-type")
+            .is_some_and(|media| media.starts_with("application/json"))
+    );
     assert_eq!(edge.ask("GET", "/v1/decision", &[]).status, 405);
-    let other = edge.ask("POST", "/decision", &[("X-Original-Method", "GET"), ("X-Original-URI", "/")]);
+    let other = edge.ask(
+        "POST",
+        "/decision",
+        &[("X-Original-Method", "GET"), ("X-Original-URI", "/")],
+    );
     assert_eq!((other.status, other.text()), (404, "not found\n".into()));
     assert_eq!(edge.decide("/api/v1/chat?query=1&x", &[]).status, 200);
-    assert_eq!(edge.decide("/", &[("Authorization", "Bearer anything at all")]).status, 200);
+    assert_eq!(
+        edge.decide("/", &[("Authorization", "Bearer anything at all")]).status,
+        200
+    );
     // Without the key the rule is left out, again and again.
     assert!((0..5).all(|_| edge.decide("/api/v1/chat", &[]).status == 200));
     for debug in ["x-fairvisor-decision", "x-fairvisor-mode", "x-fairvisor-latency-us"] {
@@ -55,12 +66,26 @@ fn decisions() {
 fn refusals() {
     let edge = Edge::start(BUNDLE, &[]);
     let refused = exhaust(&edge, "a", &[]);
-    for field in ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit", "Retry-After"] {
+    for field in [
+        "RateLimit-Limit",
+        "RateLimit-Remaining",
+        "RateLimit-Reset",
+        "RateLimit",
+        "Retry-After",
+    ] {
         assert!(refused.header(field).is_some(), "{field}: {:?}", refused.headers);
     }
     let limit = refused.header("ratelimit").unwrap_or_default();
-    assert!(limit.starts_with("\"e2e-policy\"") && limit.contains(";r=") && limit.contains(";t="), "{limit}");
-    for hidden in ["X-Fairvisor-Reason", "X-Fairvisor-Policy", "X-Fairvisor-Rule", "X-Portcullis-Reason"] {
+    assert!(
+        limit.starts_with("\"e2e-policy\"") && limit.contains(";r=") && limit.contains(";t="),
+        "{limit}"
+    );
+    for hidden in [
+        "X-Fairvisor-Reason",
+        "X-Fairvisor-Policy",
+        "X-Fairvisor-Rule",
+        "X-Portcullis-Reason",
+    ] {
         assert_eq!(refused.header(hidden), None);
     }
     assert_eq!(edge.decide("/api/v1/chat", &[("X-E2E-Key", "b")]).status, 200);
@@ -96,7 +121,10 @@ fn debug_sessions() {
     let log_in = |secret: &str| edge.ask("POST", "/v1/debug/session", &[("X-Fairvisor-Debug-Secret", secret)]);
     assert_eq!(edge.ask("GET", "/v1/debug/session", &[]).status, 405);
     let wrong = log_in("wrong");
-    assert_eq!((wrong.status, wrong.text()), (403, "{\"error\":\"debug_secret_invalid\"}".into()));
+    assert_eq!(
+        (wrong.status, wrong.text()),
+        (403, "{\"error\":\"debug_secret_invalid\"}".into())
+    );
     let open = log_in("e2e-debug-secret");
     assert_eq!((open.status, open.body.len()), (204, 0));
     let cookie = open.header("set-cookie").expect("a cookie").to_owned();
@@ -121,7 +149,11 @@ fn debug_sessions() {
     ] {
         assert_eq!(refused.header(field), Some(value), "{field}: {:?}", refused.headers);
     }
-    assert!(refused.header("x-fairvisor-debug-latency-us").is_some_and(|took| took.parse::<u64>().is_ok()));
+    assert!(
+        refused
+            .header("x-fairvisor-debug-latency-us")
+            .is_some_and(|took| took.parse::<u64>().is_ok())
+    );
     let allowed = edge.decide("/a", &[("Cookie", cookie), ("X-E2E-Key", "other")]);
     assert_eq!(allowed.header("x-fairvisor-debug-decision"), Some("allow"));
     assert_eq!(allowed.header("x-fairvisor-debug-policy"), Some("e2e-policy"));
@@ -132,7 +164,12 @@ fn debug_sessions() {
     let after = edge.decide("/a", &[("Cookie", cookie)]);
     assert_eq!(after.header("x-fairvisor-decision"), None);
     let without = Edge::start(BUNDLE, &[]);
-    assert_eq!(without.ask("POST", "/v1/debug/session", &[("X-Fairvisor-Debug-Secret", "")]).status, 404);
+    assert_eq!(
+        without
+            .ask("POST", "/v1/debug/session", &[("X-Fairvisor-Debug-Secret", "")])
+            .status,
+        404
+    );
     assert_eq!(without.ask("POST", "/v1/debug/logout", &[]).status, 404);
 }
 
@@ -146,12 +183,16 @@ fn without_a_bundle() {
     assert_eq!(edge.get("/livez").status, 200);
     let ready = edge.get("/readyz");
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.json(), serde_json::json!({ "status": "not_ready", "reason": "no_policy_loaded" }));
+    assert_eq!(
+        ready.json(),
+        serde_json::json!({ "status": "not_ready", "reason": "no_policy_loaded" })
+    );
     let answer = edge.decide("/", &[]);
     assert_eq!((answer.status, answer.header("x-fairvisor-reason")), (503, None));
     wait("calls of the control plane", || {
         let text = edge.get("/metrics").text();
-        text.contains("fairvisor_saas_calls_total{operation=\"register\",status=\"error\"}") && text.contains("fairvisor_saas_reachable 0")
+        text.contains("fairvisor_saas_calls_total{operation=\"register\",status=\"error\"}")
+            && text.contains("fairvisor_saas_reachable 0")
     });
     assert!(!edge.log().contains("edge-e2e-nobundle-token"));
 }
@@ -179,14 +220,21 @@ fn hosts() {
       "rules": [{ "name": "r", "limit_keys": ["header:x-e2e-key"], "algorithm": "token_bucket",
                   "algorithm_config": { "tokens_per_second": 1, "burst": 1 } }] } }] }"#;
     let edge = Edge::start(bundle, &[]);
-    let ask = |host: &str| edge.decide("/x", &[("X-Original-Host", host), ("X-E2E-Key", "k")]).status;
+    let ask = |host: &str| {
+        edge.decide("/x", &[("X-Original-Host", host), ("X-E2E-Key", "k")])
+            .status
+    };
     assert_eq!(ask("api.example.com"), 200);
     let _ = ask("API.example.com:443");
     assert_eq!(ask("api.example.com"), 429);
     assert!((0..4).all(|_| ask("other.example.com") == 200));
     // Without the field it is the host that is asked, as their integrations have it.
     let own = |host: &str| {
-        let fields = [("X-Original-Method", "GET"), ("X-Original-URI", "/x"), ("X-E2E-Key", "own")];
+        let fields = [
+            ("X-Original-Method", "GET"),
+            ("X-Original-URI", "/x"),
+            ("X-E2E-Key", "own"),
+        ];
         h1::request(edge.address, "POST", host, "/v1/decision", &fields, b"").status
     };
     assert!((0..4).all(|_| own("edge:8080") == 200));
@@ -204,10 +252,17 @@ fn a_budget_of_five_minutes() {
     let edge = Edge::start(bundle, &[]);
     let ask = || edge.decide("/x", &[("X-E2E-Key", "k")]);
     let first = ask();
-    assert_eq!((first.status, first.header("x-fairvisor-warning")), (200, Some("budget_throttle")));
+    assert_eq!(
+        (first.status, first.header("x-fairvisor-warning")),
+        (200, Some("budget_throttle"))
+    );
     assert_eq!(first.header("x-portcullis-warning"), None);
     let second = ask();
-    let wait: u32 = second.header("retry-after").unwrap_or_default().parse().expect("seconds");
+    let wait: u32 = second
+        .header("retry-after")
+        .unwrap_or_default()
+        .parse()
+        .expect("seconds");
     assert_eq!(second.status, 429);
     assert!((1..=300).contains(&wait), "{wait}");
 }
@@ -222,15 +277,25 @@ fn a_reverse_proxy() {
     );
     let plain = edge.get("/");
     assert!(plain.status == 200 && plain.text().contains("nginx"), "{plain:?}");
-    let statuses: Vec<u16> = (0..3).map(|_| edge.ask("GET", "/", &[("X-E2E-Key", "k")]).status).collect();
+    let statuses: Vec<u16> = (0..3)
+        .map(|_| edge.ask("GET", "/", &[("X-E2E-Key", "k")]).status)
+        .collect();
     assert_eq!(statuses, [200, 200, 429]);
     let third = edge.ask("GET", "/", &[("X-E2E-Key", "k")]);
     assert!(third.status == 429 && third.header("retry-after").is_some());
     assert_eq!(edge.ask("GET", "//a/./b", &[]).status, 200);
-    assert_eq!(origin.seen().last().map(|seen| seen.target().to_owned()), Some("/a/b".into()));
+    assert_eq!(
+        origin.seen().last().map(|seen| seen.target().to_owned()),
+        Some("/a/b".into())
+    );
     // What is its own never gets there.
     let before = origin.seen().len();
-    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/decision", 405)] {
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/v1/decision", 405),
+    ] {
         assert_eq!(edge.get(path).status, status, "{path}");
     }
     assert_eq!(edge.decide("/", &[("X-E2E-Key", "k")]).status, 429);
@@ -254,13 +319,30 @@ fn health_and_metrics() {
         text.contains("reason=\"kill_switch\"")
     });
     for family in [
-        "decisions_total", "decision_duration_seconds", "ratelimit_remaining", "tokens_consumed_total", "tokens_remaining",
-        "token_estimation_accuracy_ratio", "token_reservation_unused_total", "loop_detected_total", "circuit_state",
-        "kill_switch_active", "shadow_mode_active", "global_shadow_active", "kill_switch_override_active", "saas_reachable",
-        "saas_calls_total", "events_sent_total", "config_info", "build_info",
+        "decisions_total",
+        "decision_duration_seconds",
+        "ratelimit_remaining",
+        "tokens_consumed_total",
+        "tokens_remaining",
+        "token_estimation_accuracy_ratio",
+        "token_reservation_unused_total",
+        "loop_detected_total",
+        "circuit_state",
+        "kill_switch_active",
+        "shadow_mode_active",
+        "global_shadow_active",
+        "kill_switch_override_active",
+        "saas_reachable",
+        "saas_calls_total",
+        "events_sent_total",
+        "config_info",
+        "build_info",
     ] {
         for line in ["HELP", "TYPE"] {
-            assert!(text.contains(&format!("# {line} fairvisor_{family} ")), "{line} {family}");
+            assert!(
+                text.contains(&format!("# {line} fairvisor_{family} ")),
+                "{line} {family}"
+            );
         }
     }
     for series in [
@@ -277,7 +359,10 @@ fn health_and_metrics() {
 #[test]
 fn a_wrong_environment_is_said_as_the_container_says_it() {
     for (environment, said) in [
-        (&[][..], "fairvisor: set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)"),
+        (
+            &[][..],
+            "fairvisor: set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)",
+        ),
         (
             &[("FAIRVISOR_SAAS_URL", "https://x.example")],
             "fairvisor: FAIRVISOR_EDGE_ID is required when FAIRVISOR_SAAS_URL is set",
@@ -287,7 +372,10 @@ fn a_wrong_environment_is_said_as_the_container_says_it() {
             "fairvisor: FAIRVISOR_MODE must be decision_service or reverse_proxy",
         ),
         (
-            &[("FAIRVISOR_CONFIG_FILE", "/nowhere"), ("FAIRVISOR_MODE", "reverse_proxy")],
+            &[
+                ("FAIRVISOR_CONFIG_FILE", "/nowhere"),
+                ("FAIRVISOR_MODE", "reverse_proxy"),
+            ],
             "fairvisor: FAIRVISOR_BACKEND_URL is required when FAIRVISOR_MODE=reverse_proxy",
         ),
     ] {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::admin::wire::{KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, Status};
+use crate::admin::wire::{DebugSession, KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, Status};
 use crate::telemetry::exposition::Exposition;
 
 /// The running gateway as its operators see it.
@@ -33,6 +33,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Clears a kill switch that was set at run time.
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError>;
+
+    /// Opens a debug session. `None`: there are as many as may be.
+    fn debug_open(&self) -> Option<DebugSession>;
+
+    /// Ends all debug sessions. How many.
+    fn debug_end(&self) -> usize;
 
     /// Adds every sample of the process to a scrape.
     fn metrics(&self, out: &mut Exposition);

@@ -37,6 +37,7 @@ enum Resource<'p> {
     KillSwitches,
     KillStatus,
     KillSwitch(&'p str),
+    Debug,
 }
 
 impl<'p> Resource<'p> {
@@ -50,6 +51,7 @@ impl<'p> Resource<'p> {
             "/-/reload" => Self::Reload,
             "/-/kill" => Self::KillSwitches,
             "/-/kill/status" => Self::KillStatus,
+            "/-/debug" => Self::Debug,
             _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
         })
     }
@@ -60,6 +62,7 @@ impl<'p> Resource<'p> {
             Self::Reload => "POST",
             Self::KillSwitches => "GET, HEAD, POST",
             Self::KillSwitch(_) => "DELETE",
+            Self::Debug => "POST, DELETE",
         }
     }
 }
@@ -113,7 +116,7 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         Resource::Config => answer::of_type(StatusCode::OK, "application/yaml", control.config()),
         Resource::KillSwitches => answer::json(StatusCode::OK, &control.kill_list()),
         Resource::KillStatus => answer::json(StatusCode::OK, &control.kill_status()),
-        Resource::Reload | Resource::KillSwitch(_) => return Err(not_allowed(resource)),
+        Resource::Reload | Resource::KillSwitch(_) | Resource::Debug => return Err(not_allowed(resource)),
     })
 }
 
@@ -138,6 +141,25 @@ async fn change(
             let (control, id) = (Arc::clone(control), id.to_owned());
             let cleared = detached(async move { control.kill_clear(&id).await }).await?;
             Ok(answer::json(StatusCode::OK, &cleared?))
+        }
+        (Resource::Debug, &Method::POST) => {
+            guard::check(&head)?;
+            let full = || {
+                Problem::new(
+                    StatusCode::CONFLICT,
+                    "debug_sessions_full",
+                    "no session can be opened now",
+                )
+            };
+            Ok(answer::json(
+                StatusCode::CREATED,
+                &control.debug_open().ok_or_else(full)?,
+            ))
+        }
+        (Resource::Debug, &Method::DELETE) => {
+            guard::check(&head)?;
+            let ended = control.debug_end();
+            Ok(answer::json(StatusCode::OK, &json!({ "ended": ended })))
         }
         _ => Err(not_allowed(resource)),
     }

@@ -142,6 +142,14 @@ impl Control for Fake {
         Ok(switch)
     }
 
+    fn debug_open(&self) -> Option<DebugSession> {
+        None
+    }
+
+    fn debug_end(&self) -> usize {
+        0
+    }
+
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError> {
         let mut switches = self.switches.lock().unwrap();
         let place = switches.iter().position(|switch| switch.id.as_deref() == Some(id));

@@ -24,6 +24,15 @@ pub struct Readiness {
     pub warnings: Vec<String>,
 }
 
+/// A debug session: answers to requests with this cookie say how they were decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugSession {
+    /// What a request's `Cookie` must hold.
+    pub cookie: String,
+    /// Seconds until it ends by itself.
+    pub max_age: u64,
+}
+
 /// Ready or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

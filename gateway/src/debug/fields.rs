@@ -38,14 +38,20 @@ pub fn add(facts: &mut Facts, denial: Option<&Denial>, took: Duration, prefix: P
     let trace = facts.trace.take().unwrap_or_default();
     let mut say = |rest: &str, value: &str| {
         let name = prefix.name(rest);
-        let value = HeaderValue::from_bytes(value.as_bytes()).ok().filter(|value| !value.is_empty());
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .ok()
+            .filter(|value| !value.is_empty());
         if let (Some(name), Some(value)) = (name, value) {
             facts.response_headers.set(name, value);
         }
     };
     let told = told(&facts.decisions, denial, &trace);
     let latency = took.as_micros().to_string();
-    for (plain, value) in [("decision", told.decision), ("mode", told.mode), ("latency-us", &latency)] {
+    for (plain, value) in [
+        ("decision", told.decision),
+        ("mode", told.mode),
+        ("latency-us", &latency),
+    ] {
         say(plain, value);
         say(&format!("debug-{plain}"), value);
     }
@@ -57,8 +63,16 @@ pub fn add(facts: &mut Facts, denial: Option<&Denial>, took: Duration, prefix: P
     say("debug-rule", told.rule);
     say("debug-matched-policies", &trace.policies.len().to_string());
     for (place, (key, value)) in trace.descriptors.iter().take(MOST_DESCRIPTORS).enumerate() {
-        let end = value.char_indices().map(|(at, _)| at).take_while(|at| *at <= MOST_VALUE).last();
-        let value = if value.len() <= MOST_VALUE { value } else { value.get(..end.unwrap_or(0)).unwrap_or_default() };
+        let end = value
+            .char_indices()
+            .map(|(at, _)| at)
+            .take_while(|at| *at <= MOST_VALUE)
+            .last();
+        let value = if value.len() <= MOST_VALUE {
+            value
+        } else {
+            value.get(..end.unwrap_or(0)).unwrap_or_default()
+        };
         say(&format!("debug-descriptor-{}-key", place + 1), key);
         say(&format!("debug-descriptor-{}-value", place + 1), value);
     }
@@ -95,6 +109,8 @@ fn told<'d>(decisions: &'d [Decision], denial: Option<&'d Denial>, trace: &'d Tr
             .and_then(|decision| decision.policy.as_deref())
             .or_else(|| trace.policies.first().map(|policy| &**policy))
             .unwrap_or_default(),
-        rule: decision.and_then(|decision| decision.rule.as_deref()).unwrap_or_default(),
+        rule: decision
+            .and_then(|decision| decision.rule.as_deref())
+            .unwrap_or_default(),
     }
 }

@@ -154,7 +154,9 @@ impl Sessions {
     /// The session that a cookie with a good signature names.
     fn named(&self, headers: &HeaderMap) -> Option<Id> {
         let values = headers.get_all(header::COOKIE).into_iter();
-        let mut pairs = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        let mut pairs = values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'));
         let value = pairs.find_map(|pair| {
             let (name, value) = pair.split_once('=')?;
             (name.trim() == self.cookie).then(|| value.trim())
@@ -196,7 +198,11 @@ impl Failures {
     }
 
     fn are_too_many(&self, from: IpAddr) -> bool {
-        self.all >= MOST_FAILURES_OF_ALL || self.by_address.get(&from).is_some_and(|failed| *failed >= MOST_FAILURES)
+        self.all >= MOST_FAILURES_OF_ALL
+            || self
+                .by_address
+                .get(&from)
+                .is_some_and(|failed| *failed >= MOST_FAILURES)
     }
 
     fn add(&mut self, from: IpAddr) {
@@ -245,7 +251,13 @@ mod tests {
         let other = Sessions::new("fv_dbg").unwrap();
         let _ = other.open(1000).unwrap();
         assert!(!other.is_open(&with(&cookie), 1000));
-        assert_eq!(URL_SAFE_NO_PAD.decode(cookie.rsplit('.').next().unwrap()).unwrap().len(), 32);
+        assert_eq!(
+            URL_SAFE_NO_PAD
+                .decode(cookie.rsplit('.').next().unwrap())
+                .unwrap()
+                .len(),
+            32
+        );
     }
 
     #[test]
@@ -263,7 +275,10 @@ mod tests {
             let [a, b] = u16::try_from(n).unwrap().to_be_bytes();
             let _ = sessions.log_in(b"s", None, IpAddr::from([198, 51, a, b]), 1060);
         }
-        assert!(matches!(sessions.log_in(b"s", Some(b"s"), other, 1070), Err(NoSession::TooMany(_))));
+        assert!(matches!(
+            sessions.log_in(b"s", Some(b"s"), other, 1070),
+            Err(NoSession::TooMany(_))
+        ));
     }
 
     #[test]

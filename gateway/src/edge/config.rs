@@ -20,12 +20,19 @@ pub fn text(environment: &Environment, state_dir: &Path) -> String {
         quoted(&environment.listen.to_string())
     );
     let _ = writeln!(out, "admin: {{ address: {} }}", quoted(&environment.admin.to_string()));
-    let trusted: Vec<_> = environment.trusted_proxies.iter().map(|it| quoted(&it.to_string())).collect();
+    let trusted: Vec<_> = environment
+        .trusted_proxies
+        .iter()
+        .map(|it| quoted(&it.to_string()))
+        .collect();
     let _ = writeln!(out, "trusted_proxies: [{}]", trusted.join(", "));
     let _ = writeln!(out, "runtime: {{ threads: {} }}", environment.threads);
     let _ = writeln!(out, "telemetry: {{ log: {{ level: {} }} }}", environment.log_level);
     if let Some(backend) = &environment.backend {
-        let tls = backend.tls.as_ref().map(|name| format!(", tls: {{ server_name: {} }}", quoted(name)));
+        let tls = backend
+            .tls
+            .as_ref()
+            .map(|name| format!(", tls: {{ server_name: {} }}", quoted(name)));
         let _ = writeln!(
             out,
             "upstreams: {{ backend: {{ servers: [{}], host: server{} }} }}",

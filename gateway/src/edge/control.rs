@@ -8,8 +8,8 @@ use pingora_error::Result;
 use portcullis_filters::client::Now;
 use serde_json::json;
 
-use super::{COOKIE, EdgeMode};
 use super::environment::Mode;
+use super::{COOKIE, EdgeMode};
 use crate::admin::control::Control as _;
 use crate::admin::wire::ReadyStatus;
 use crate::debug::{LASTS, NoSession, Sessions};
@@ -103,9 +103,8 @@ impl EdgeMode {
                 Answer::new(StatusCode::NO_CONTENT, "", Bytes::new())?.with(header::SET_COOKIE, cookie(&value, LASTS))
             }
             Err(NoSession::Wrong) => problem(StatusCode::FORBIDDEN, "debug_secret_invalid"),
-            Err(NoSession::TooMany(seconds)) => {
-                problem(StatusCode::TOO_MANY_REQUESTS, "debug_attempts_exceeded")?.with(header::RETRY_AFTER, seconds.into())
-            }
+            Err(NoSession::TooMany(seconds)) => problem(StatusCode::TOO_MANY_REQUESTS, "debug_attempts_exceeded")?
+                .with(header::RETRY_AFTER, seconds.into()),
             Err(NoSession::Unavailable) => problem(StatusCode::SERVICE_UNAVAILABLE, "debug_cookie_unavailable"),
         }
     }

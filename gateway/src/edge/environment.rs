@@ -73,7 +73,10 @@ pub struct Backend {
 
 /// Reads it. `get` gives a variable's value; an empty one is none.
 pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Environment, String> {
-    let variables = Variables { get, warnings: Vec::new() };
+    let variables = Variables {
+        get,
+        warnings: Vec::new(),
+    };
     variables.read()
 }
 
@@ -149,7 +152,9 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
 
     /// A number of seconds. What is no number is the default, as it always was; but it is said.
     fn seconds(&mut self, name: &str, default: u64) -> Result<u64, String> {
-        let Some(text) = self.text(name) else { return Ok(default) };
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
         match text.trim().parse::<f64>() {
             Ok(seconds) if seconds > 0.0 && seconds.is_finite() => {
                 // At least a second and at most a day: nobody asks more or less often.
@@ -167,7 +172,9 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
 
     /// A size as nginx writes it.
     fn size(&self, name: &str, default: u64) -> Result<u64, String> {
-        let Some(text) = self.text(name) else { return Ok(default) };
+        let Some(text) = self.text(name) else {
+            return Ok(default);
+        };
         let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         let unit = match text.strip_prefix(digits).unwrap_or_default() {
             "" => 1,
@@ -212,7 +219,11 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
         let text = self.text(name).unwrap_or_default();
         let networks = text.split(',').map(str::trim).filter(|network| !network.is_empty());
         networks
-            .map(|network| network.parse().map_err(|_| format!("{name}: `{network}` is not a network")))
+            .map(|network| {
+                network
+                    .parse()
+                    .map_err(|_| format!("{name}: `{network}` is not a network"))
+            })
             .collect()
     }
 }
@@ -253,7 +264,10 @@ mod tests {
         let saas = ("FAIRVISOR_SAAS_URL", "https://saas.example");
         let file = ("FAIRVISOR_CONFIG_FILE", "/p.json");
         for (variables, message) in [
-            (&[][..], "set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)"),
+            (
+                &[][..],
+                "set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)",
+            ),
             (&[saas], "FAIRVISOR_EDGE_ID is required when FAIRVISOR_SAAS_URL is set"),
             (
                 &[saas, ("FAIRVISOR_EDGE_ID", "e")],
@@ -283,7 +297,10 @@ mod tests {
                 &[file, ("FAIRVISOR_SHARED_DICT_SIZE", "4 tons")],
                 "FAIRVISOR_SHARED_DICT_SIZE must be a size such as 128m",
             ),
-            (&[file, ("PORTCULLIS_LISTEN", "8080")], "PORTCULLIS_LISTEN must be an address and port such as 0.0.0.0:8080"),
+            (
+                &[file, ("PORTCULLIS_LISTEN", "8080")],
+                "PORTCULLIS_LISTEN must be an address and port such as 0.0.0.0:8080",
+            ),
         ] {
             assert_eq!(of(variables).unwrap_err(), message);
         }
@@ -329,8 +346,14 @@ mod tests {
         assert_eq!((poll_interval, heartbeat_interval), (30, 8));
         assert_eq!(read.warnings.len(), 2, "{:?}", read.warnings);
         let backend = read.backend.unwrap();
-        assert_eq!((&*backend.server, backend.tls.as_deref()), ("app.example:443", Some("app.example")));
-        assert_eq!((read.counter_bytes, read.log_level, read.threads, read.debug), (4 << 20, "error", 3, true));
+        assert_eq!(
+            (&*backend.server, backend.tls.as_deref()),
+            ("app.example:443", Some("app.example"))
+        );
+        assert_eq!(
+            (read.counter_bytes, read.log_level, read.threads, read.debug),
+            (4 << 20, "error", 3, true)
+        );
         assert_eq!(read.trusted_proxies.len(), 2);
     }
 

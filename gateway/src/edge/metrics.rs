@@ -80,7 +80,11 @@ impl Metrics {
         values.killed = denial.is_some_and(|denial| denial.reason.0 == "kill_switch");
         values.in_shadow = facts.decisions.iter().any(|decision| decision.mode == Mode::Shadow);
         values.global_shadow_decisions += u64::from(global_shadow);
-        let open: Vec<_> = facts.decisions.iter().filter(|it| it.reason.0 == "circuit_breaker_open").collect();
+        let open: Vec<_> = facts
+            .decisions
+            .iter()
+            .filter(|it| it.reason.0 == "circuit_breaker_open")
+            .collect();
         values.loops += u64::from(facts.decisions.iter().any(|it| it.reason.0 == "loop_detected"));
         for policy in asked {
             let is_open = open.iter().any(|decision| decision.policy.as_ref() == Some(policy));
@@ -135,7 +139,10 @@ impl Values {
     fn observe_duration(&mut self, took: Duration) {
         let buckets = self.took.get_or_insert_with(no_durations);
         let seconds = took.as_secs_f64();
-        let place = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        let place = BOUNDS
+            .iter()
+            .position(|bound| seconds <= *bound)
+            .unwrap_or(BOUNDS.len());
         if let Some(count) = buckets.counts.get_mut(place) {
             *count += 1;
         }
@@ -171,12 +178,20 @@ impl Values {
         let took = self.took.clone().unwrap_or_else(no_durations);
         let help = "Time from a request's header to its decision and answer.";
         out.histogram("fairvisor_decision_duration_seconds", help, &[ROUTE], took);
-        out.counter("fairvisor_handler_invocations_total", "Requests that were judged.", &[], self.handled);
+        out.counter(
+            "fairvisor_handler_invocations_total",
+            "Requests that were judged.",
+            &[],
+            self.handled,
+        );
         let help = "Requests that a policy is about, and others.";
         for (matched, count) in [("true", self.matched), ("false", self.unmatched)] {
             out.counter("fairvisor_route_matches_total", help, &[("matched", matched)], count);
         }
-        let (name, help) = ("fairvisor_retry_after_bucket_total", "Refusals by the time that clients are to wait.");
+        let (name, help) = (
+            "fairvisor_retry_after_bucket_total",
+            "Refusals by the time that clients are to wait.",
+        );
         out.declare_counter(name, help);
         for (bucket, count) in &self.waits {
             out.counter(name, help, &[("bucket", bucket)], *count);
@@ -185,8 +200,14 @@ impl Values {
 
     fn limits(&self, out: &mut Exposition) {
         let remaining = ("fairvisor_ratelimit_remaining", "What the limit told last has left.");
-        let circuit = ("fairvisor_circuit_state", "1 while the policy's circuit breaker is open.");
-        let evaluated = ("fairvisor_policy_evaluations_total", "Requests that the policy is about.");
+        let circuit = (
+            "fairvisor_circuit_state",
+            "1 while the policy's circuit breaker is open.",
+        );
+        let evaluated = (
+            "fairvisor_policy_evaluations_total",
+            "Requests that the policy is about.",
+        );
         out.declare_gauge(remaining.0, remaining.1);
         out.declare_gauge(circuit.0, circuit.1);
         out.declare_counter(evaluated.0, evaluated.1);
@@ -212,7 +233,12 @@ impl Values {
         out.counter("fairvisor_loop_detected_total", help, &[ROUTE], self.loops);
         let help = "Decisions under a global shadow.";
         let mode = [("mode", "runtime_override")];
-        out.counter("fairvisor_global_shadow_decisions_total", help, &mode, self.global_shadow_decisions);
+        out.counter(
+            "fairvisor_global_shadow_decisions_total",
+            help,
+            &mode,
+            self.global_shadow_decisions,
+        );
     }
 }
 
@@ -226,7 +252,10 @@ fn no_durations() -> Buckets {
 
 /// Series come with the first request that is counted in tokens.
 fn of_tokens(out: &mut Exposition) {
-    out.declare_counter("fairvisor_tokens_consumed_total", "Tokens of language models, reserved and actual.");
+    out.declare_counter(
+        "fairvisor_tokens_consumed_total",
+        "Tokens of language models, reserved and actual.",
+    );
     out.declare_gauge("fairvisor_tokens_remaining", "Tokens that are left.");
     let help = "Actual tokens over estimated ones.";
     out.declare_gauge("fairvisor_token_estimation_accuracy_ratio", help);
@@ -256,7 +285,12 @@ fn of_control_plane(live: &Live, out: &mut Exposition) {
 
 fn of_bundle(live: &Live, out: &mut Exposition) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
-    out.gauge("fairvisor_build_info", "The version of this process; the value is 1.", &version, 1.0);
+    out.gauge(
+        "fairvisor_build_info",
+        "The version of this process; the value is 1.",
+        &version,
+        1.0,
+    );
     let info = ("fairvisor_config_info", "The bundle in force; the value is 1.");
     out.declare_gauge(info.0, info.1);
     let (mut shadow, mut suspended) = (false, false);

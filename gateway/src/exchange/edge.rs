@@ -93,6 +93,7 @@ impl Exchange {
             BundleState::Loaded(policies) => policies.global_shadow(self.now.unix()).is_some(),
             BundleState::Unconfigured | BundleState::Missing(_) => false,
         };
-        edge.metrics.observe(&self.facts, self.denial.as_ref(), took, global_shadow);
+        edge.metrics
+            .observe(&self.facts, self.denial.as_ref(), took, global_shadow);
     }
 }

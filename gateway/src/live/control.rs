@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use super::Live;
 use crate::admin::control::{Control, KillError, Refused};
 use crate::admin::wire::{
-    KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus, Status,
-    UpstreamStatus,
+    DebugSession, KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus,
+    Status, UpstreamStatus,
 };
+use crate::debug;
 use crate::overload::{Pressure, Shed};
 use crate::telemetry::exposition::{Collect as _, Exposition};
 
@@ -73,6 +74,18 @@ impl Control for Live {
 
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError> {
         self.clear_switch(id)
+    }
+
+    fn debug_open(&self) -> Option<DebugSession> {
+        let value = self.debug.open(super::now().unix_ms / 1000).ok()?;
+        Some(DebugSession {
+            cookie: format!("{}={value}", self.debug.cookie()),
+            max_age: debug::LASTS,
+        })
+    }
+
+    fn debug_end(&self) -> usize {
+        self.debug.end_all()
     }
 
     fn metrics(&self, out: &mut Exposition) {

@@ -1,16 +1,17 @@
 //! The cold path: read, verify, compile, hold one against the other, swap. One load at a time; a failure changes
 //! nothing, and start is the same path from nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use portcullis_config::load::{Failed, Loaded, load, load_str};
+use portcullis_config::load::Loaded;
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
+use super::ConfigSource;
 use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
 use super::kill_state::KillState;
 use super::metrics::Samples;
@@ -28,32 +29,6 @@ use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners
 use crate::snapshot::{BundleState, Gateway, InForce, Snapshot};
 use crate::telemetry::access_log::Prepared;
 use crate::telemetry::stamp::Stamp;
-
-/// Where the configuration is written.
-#[derive(Debug, Clone)]
-pub enum ConfigSource {
-    /// In a file, and those that it includes.
-    File(PathBuf),
-    /// In this text, which was made from something else.
-    Text(String),
-}
-
-impl ConfigSource {
-    pub(super) fn load(&self) -> Result<Loaded, Failed> {
-        match self {
-            Self::File(path) => load(path),
-            Self::Text(text) => load_str("environment", text),
-        }
-    }
-
-    /// The file.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Text(_) => None,
-        }
-    }
-}
 
 /// What only the cold path touches.
 pub struct Cold {
@@ -230,7 +205,8 @@ impl Live {
             same if *same == before.gateway.config.policy => PolicyChange::None,
             None => PolicyChange::Gone,
             Some(written) => {
-                let source = PolicySource::open(written, self.stand_in.is_some()).map_err(|error| unusable(error.to_string()))?;
+                let opened = PolicySource::open(written, self.stand_in.is_some());
+                let source = opened.map_err(|error| unusable(error.to_string()))?;
                 PolicyChange::Another(Box::new(source))
             }
         };
