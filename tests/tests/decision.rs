@@ -348,7 +348,7 @@ fn a_debug_session_of_the_admin_listener() {
     assert_eq!(status, 201, "{body}");
     let session: Value = serde_json::from_str(&body).expect("JSON");
     let cookie = session["cookie"].as_str().expect("a cookie");
-    assert!(cookie.starts_with("portcullis_debug="), "{cookie}");
+    assert!(cookie.starts_with("portcullis-debug="), "{cookie}");
     let told = |key: &str| decision(gateway.public, "/limited/d", &[("X-Key", key), ("Cookie", cookie)]);
     let allowed = told("d");
     for (field, value) in [

@@ -224,9 +224,12 @@ fn w_31_the_proxy_behind_the_environment_is_a_whole_one() {
     assert_eq!(seen.all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(seen.all("x-forwarded-host"), ["edge"]);
     assert!(seen.all("connection").is_empty(), "{}", seen.head);
+    // Nobody can connect any more, so this goes over a connection that was kept.
+    origin.stop();
+    assert_eq!(edge.get("/third").status, 200);
     let nobody = format!("http://{}", portcullis_e2e::ports::free());
     let environment = [("FAIRVISOR_MODE", "reverse_proxy"), ("FAIRVISOR_BACKEND_URL", &nobody)];
     let alone = Edge::start(&bundle(&bucket("all", "", 1000.0, 1000.0)), &environment);
-    let answer = alone.get("/third");
+    let answer = alone.get("/fourth");
     assert_eq!((answer.status, answer.reason()), (502, "upstream_connect_error".into()));
 }

@@ -66,7 +66,7 @@ mod tests {
         }
         let good = format!("Bearer x.{bare}.y");
         for wrong in [
-            &format!("Basic x.{bare}.y")[..],
+            format!("Basic x.{bare}.y").as_str(),
             &format!("Bearer x.{bare}"),
             &format!("Bearer x.{bare}.y.z"),
             "Bearer x.!!.y",

@@ -130,27 +130,24 @@ pub struct Asked<'a> {
 
 fn ready(live: &Live) -> Result<Answer> {
     let readiness = live.readiness();
-    let (status, body) = match (&readiness.status, &readiness.bundle) {
-        (ReadyStatus::Ready, Some(bundle)) => {
-            // Milliseconds fit a double for 285,000 years.
-            #[allow(clippy::cast_precision_loss)]
-            let updated = bundle.loaded_at.map(|at| at.0 as f64 / 1000.0);
-            let body = json!({
-                "status": "ready",
-                "policy_version": bundle.version,
-                "policy_hash": bundle.digest,
-                "last_config_update": updated,
-            });
-            (StatusCode::OK, body)
-        }
-        _ => {
-            let reason = match readiness.reasons.first().map(String::as_str) {
-                Some("bundle_missing") | None => "no_policy_loaded",
-                Some(reason) => reason,
-            };
-            let body = json!({ "status": "not_ready", "reason": reason });
-            (StatusCode::SERVICE_UNAVAILABLE, body)
-        }
+    let (status, body) = if let (ReadyStatus::Ready, Some(bundle)) = (&readiness.status, &readiness.bundle) {
+        // Milliseconds fit a double for 285,000 years.
+        #[allow(clippy::cast_precision_loss)]
+        let updated = bundle.loaded_at.map(|at| at.0 as f64 / 1000.0);
+        let body = json!({
+            "status": "ready",
+            "policy_version": bundle.version,
+            "policy_hash": bundle.digest,
+            "last_config_update": updated,
+        });
+        (StatusCode::OK, body)
+    } else {
+        let reason = match readiness.reasons.first().map(String::as_str) {
+            Some("bundle_missing") | None => "no_policy_loaded",
+            Some(reason) => reason,
+        };
+        let body = json!({ "status": "not_ready", "reason": reason });
+        (StatusCode::SERVICE_UNAVAILABLE, body)
     };
     Answer::new(status, JSON, Bytes::from(format!("{body}\n")))
 }
