@@ -14,6 +14,9 @@ use crate::strict::Case;
 /// The media type of a refusal.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// The reason when work waits too long for a worker.
+pub const OVERLOADED: &str = "overloaded";
+
 /// The methods that are served in principle, for answers of 405 (RFC 9110, 15.5.6).
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -66,26 +69,44 @@ pub fn answer(case: Case, request_id: &str) -> Result<(ResponseHeader, Bytes)> {
 /// The whole answer over HTTP/1.1, which ends the connection. `head_only`: to a HEAD request.
 pub fn http1(case: Case, request_id: &str, head_only: bool) -> Vec<u8> {
     let (status, body) = (status(case), of(case, request_id));
-    let mut head = String::with_capacity(256 + body.len());
-    let date = get_cached_date();
-    // Writing to a String cannot fail.
-    let _ = write!(
-        head,
-        "HTTP/1.1 {} {}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Request-Id: {request_id}\r\nDate: {}\r\nConnection: close\r\n",
-        status.as_u16(),
-        status.canonical_reason().unwrap_or("Refused"),
-        body.len(),
-        date.to_str().unwrap_or_default(),
-    );
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        let _ = write!(head, "Allow: {METHODS}\r\n");
-    }
-    head.push_str("\r\n");
-    let mut answer = head.into_bytes();
+    let mut answer = match status {
+        StatusCode::METHOD_NOT_ALLOWED => head(
+            status,
+            request_id,
+            body.len(),
+            format_args!("Connection: close\r\nAllow: {METHODS}\r\n"),
+        ),
+        _ => head(status, request_id, body.len(), format_args!("Connection: close\r\n")),
+    };
     if !head_only {
         answer.extend_from_slice(&body);
     }
     answer
+}
+
+/// The whole answer over HTTP/1.1 to a request that there is no time for; the connection is kept.
+pub fn overloaded(request_id: &str, retry_after: u32) -> Vec<u8> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let body = body(status, OVERLOADED, None, request_id);
+    let more = format_args!("Retry-After: {retry_after}\r\n");
+    let mut answer = head(status, request_id, body.len(), more);
+    answer.extend_from_slice(&body);
+    answer
+}
+
+/// An answer's head over HTTP/1.1. `more`: further fields, whole lines.
+fn head(status: StatusCode, request_id: &str, length: usize, more: std::fmt::Arguments<'_>) -> Vec<u8> {
+    let mut head = String::with_capacity(320 + length);
+    let date = get_cached_date();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        head,
+        "HTTP/1.1 {} {}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\nX-Request-Id: {request_id}\r\nDate: {}\r\n{more}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Refused"),
+        date.to_str().unwrap_or_default(),
+    );
+    head.into_bytes()
 }
 
 #[cfg(test)]
@@ -113,13 +134,34 @@ mod tests {
             let _ = write!(all, "{}\n{body}", lines[0]);
         }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/refusals.txt");
-        if std::env::var_os("BLESS").is_some() {
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &all).unwrap();
         }
         assert_eq!(
             all,
             std::fs::read_to_string(path).unwrap(),
-            "run with BLESS=1 and look at what changed"
+            "run with UPDATE_GOLDEN=1 and look at what changed"
+        );
+    }
+
+    #[test]
+    fn who_there_is_no_time_for_may_come_again() {
+        let answer = String::from_utf8(overloaded("r-1", 2)).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let length = format!("Content-Length: {}", body.len());
+        for line in [
+            "HTTP/1.1 503 Service Unavailable",
+            "Retry-After: 2",
+            "X-Request-Id: r-1",
+            &length,
+        ] {
+            assert!(head.lines().any(|there| there == line), "{line}: {head}");
+        }
+        assert!(!head.contains("Connection"), "{head}");
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(
+            (&problem["reason"], &problem["request_id"]),
+            (&"overloaded".into(), &"r-1".into())
         );
     }
 

@@ -13,8 +13,13 @@ use crate::origin::Origin;
 
 /// What growth of memory an attack may cause, in KiB.
 pub const GROWTH_KIB: u64 = 64 << 10;
-/// How long a good client may have to wait on a machine that does other things too. It never comes near.
-const GOOD_ENOUGH: Duration = Duration::from_secs(20);
+/// How long a good client may have to wait on a machine that does other things too. It never comes near: with
+/// `SIEGE_GOOD_MS=1000` in the environment of a quiet machine, a second is enough.
+fn good_enough() -> Duration {
+    let told = std::env::var("SIEGE_GOOD_MS").ok();
+    let told = told.map(|told| told.parse().expect("SIEGE_GOOD_MS is a number"));
+    Duration::from_millis(told.unwrap_or(20_000))
+}
 /// How long an attack may last before it must have been cut: many times the short limits of the tests.
 pub const LONG: Duration = Duration::from_secs(40);
 
@@ -256,8 +261,9 @@ impl Siege {
         });
         self.good.stop.store(true, Ordering::SeqCst);
         let longest = self.good.thread.join().expect("the good client was always served");
-        assert!(longest < GOOD_ENOUGH, "the good client waited for {longest:?}");
         let growth = self.gateway.resident_kib().saturating_sub(self.before_kib);
+        println!("the good client waited for {longest:?} at most; memory grew by {growth} KiB");
+        assert!(longest < good_enough(), "the good client waited for {longest:?}");
         assert!(growth < GROWTH_KIB, "memory grew by {growth} KiB");
         assert_eq!(h1::get(self.gateway.public, "a", "/", &[]).text(), "ok");
     }

@@ -81,6 +81,11 @@ impl Exchange {
         };
         selected.agree().await;
         let (peer, call) = selected.peer(self.leg.expect);
+        if let (Some(call), Some(connection)) = (&call, &self.connection)
+            && let Some(brake) = connection.brake()
+        {
+            call.share(brake.clone());
+        }
         self.leg.call = call;
         self.leg.attempts += 1;
         // What was read of the body is sent again from its beginning.

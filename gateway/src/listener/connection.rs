@@ -15,6 +15,7 @@ use pingora_proxy::Session;
 use portcullis_filters::client::ClientCertificate;
 
 use crate::strict::{Case, Compat, Rules};
+use crate::upstream::Brake;
 
 use super::bodies::{Bodies, BodyWatch};
 use super::events::Cut;
@@ -125,7 +126,7 @@ const NONE: u8 = u8::MAX;
 impl Connection {
     pub(super) fn new(opening: Opening) -> Self {
         let http2 = opening.tls.as_ref().is_some_and(|tls| tls.alpn == Some("h2"));
-        let streams = Streams::new(opening.accepted_at);
+        let streams = Streams::new(opening.accepted_at, opening.policy.h2.response_buffer_bytes);
         Self {
             opening,
             streams,
@@ -307,6 +308,11 @@ impl Connection {
 
     pub(super) fn bodies(&self) -> &Bodies {
         &self.bodies
+    }
+
+    /// What those who read answers for it go by. `None` on HTTP/1, which takes one after the other.
+    pub fn brake(&self) -> Option<&Brake> {
+        (self.protocol() == Protocol::Http2).then(|| self.streams.brake())
     }
 
     pub(super) fn streams(&self) -> &Streams {

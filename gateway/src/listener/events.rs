@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::problem::OVERLOADED;
 use crate::strict::{Case, TABLE};
 
 use super::connection::{Connection, ListenerInfo};
@@ -251,12 +252,14 @@ pub enum EarlyReject {
     Http2Preface,
     /// The server stopped while the header was coming in.
     Shutdown,
+    /// There was no time for it: see `overload.lag`.
+    Overloaded,
 }
 
 impl EarlyReject {
     /// Every value `as_str` gives.
     pub fn names() -> Vec<&'static str> {
-        let mut names = vec!["closed_in_header", "http2_preface", "shutdown"];
+        let mut names = vec!["closed_in_header", "http2_preface", "shutdown", OVERLOADED];
         for row in &TABLE {
             if !names.contains(&row.reason) {
                 names.push(row.reason);
@@ -272,6 +275,7 @@ impl EarlyReject {
             Self::ClosedInHeader => "closed_in_header",
             Self::Http2Preface => "http2_preface",
             Self::Shutdown => "shutdown",
+            Self::Overloaded => OVERLOADED,
         }
     }
 
@@ -280,6 +284,7 @@ impl EarlyReject {
         match self {
             Self::Refused(case) => Some(case.row().status),
             Self::ClosedInHeader => Some(499),
+            Self::Overloaded => Some(503),
             Self::Http2Preface | Self::Shutdown => None,
         }
     }

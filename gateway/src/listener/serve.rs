@@ -18,8 +18,7 @@ use portcullis_config::site::Priority;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 
-use crate::overload::{Overload, Shed};
-
+use crate::overload::{self, Overload, Shed};
 use crate::problem;
 use crate::request_id::RequestId;
 use crate::strict::Case;
@@ -41,7 +40,7 @@ const LOCAL_RESETS: usize = 128;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of responses that are kept for one stream while the client does not take them.
-pub(super) const SEND_BUFFER: usize = 32 << 10;
+pub(super) const SEND_BUFFER: usize = 16 << 10;
 
 /// As much of a header as is read at once. Most are shorter.
 const READ: usize = 4 << 10;
@@ -122,7 +121,7 @@ where
     async fn serve_http1(self: Arc<Self>, mut guarded: Box<Guarded>, shutdown: &ShutdownWatch) -> Option<()> {
         let mut settings = None;
         loop {
-            let begun = self.next_request(&mut guarded).await?;
+            let begun = self.next_request(&mut guarded, shutdown).await?;
             let mut session = ServerSession::new_http1(guarded);
             match settings.take() {
                 None => {
@@ -142,23 +141,46 @@ where
 
 impl<P> HttpConnection<P> {
     /// The beginning of the next request that there is time for. `None`: there will be none.
-    async fn next_request(&self, guarded: &mut Guarded) -> Option<BytesMut> {
+    async fn next_request(&self, guarded: &mut Guarded, shutdown: &ShutdownWatch) -> Option<BytesMut> {
         loop {
             let begun = first_bytes(guarded).await?;
             let lag = self.overload.lag(self.connection.listener().index);
-            if !lag.is_late() || !self.overload.is_blind() || !shed::is_plain_get(&begun) {
+            if !lag.is_late() || !self.overload.is_blind() || !shed::is_plain_get(&begun) || self.is_last(shutdown) {
                 return Some(begun);
             }
             if !lag.refuses(Priority::Default) {
                 self.connection.set_judged();
                 return Some(begun);
             }
-            self.overload.count(Shed::Lag);
-            self.connection.request_header_done();
-            guarded.write_all(&shed::answer()).await.ok()?;
-            guarded.flush().await.ok()?;
-            self.connection.request_finished();
+            self.shed(guarded, &begun).await?;
         }
+    }
+
+    /// Whether the connection ends with the next answer, which then says so.
+    fn is_last(&self, shutdown: &ShutdownWatch) -> bool {
+        let policy = self.connection.policy();
+        *shutdown.borrow() || self.connection.requests() + 1 >= u64::from(policy.keepalive_requests)
+    }
+
+    /// Answers a request that there is no time for. `None`: the connection is gone.
+    async fn shed(&self, guarded: &mut Guarded, request: &[u8]) -> Option<()> {
+        let request_id = RequestId::new();
+        self.overload.count(Shed::Lag);
+        self.connection.request_header_done();
+        self.events.early_reject(
+            &self.connection,
+            &Rejected {
+                reason: EarlyReject::Overloaded,
+                request_id: request_id.as_str(),
+                line: RequestLine::read(request),
+                took: Duration::ZERO,
+            },
+        );
+        let answer = problem::overloaded(request_id.as_str(), overload::retry_after());
+        guarded.write_all(&answer).await.ok()?;
+        guarded.flush().await.ok()?;
+        self.connection.request_finished();
+        Some(())
     }
 
     /// Answers a request over HTTP/2 that no phase will see.
@@ -238,14 +260,13 @@ where
             session.set_keepalive(Some(0));
         }
         let http2 = session.is_http2();
-        let exchange = self.proxy.process_new_http(session, shutdown);
+        let exchange = || self.proxy.process_new_http(session, shutdown);
         if http2 {
-            let most = self.connection.policy().h2.response_buffer_bytes;
-            self.connection.streams().run(most, exchange).await;
+            self.connection.streams().run(exchange).await;
             self.count();
             return None;
         }
-        let reused = exchange.await;
+        let reused = exchange().await;
         if reused.is_some() {
             self.connection.request_finished();
         }

@@ -1,19 +1,6 @@
 //! The cheapest refusal there is: a request that the gateway has no time for is answered from its first bytes, before
-//! it is parsed, routed or logged. Only what is plainly a whole request without a body; everything else takes the
-//! long way and is refused there.
-
-use bytes::Bytes;
-
-/// What a client is told, as [`crate::respond`] would.
-pub(super) fn answer() -> Bytes {
-    const BODY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"reason":"overloaded"}"#;
-    let (length, seconds) = (BODY.len(), crate::overload::retry_after());
-    format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
-         Retry-After: {seconds}\r\nContent-Length: {length}\r\n\r\n{BODY}"
-    )
-    .into()
-}
+//! it is parsed or routed. Only what is plainly a whole request without a body; everything else takes the long way and is
+//! refused there.
 
 /// Whether `bytes` are one GET request of HTTP/1.1, whole, without a body and without a wish for the connection.
 pub(super) fn is_plain_get(bytes: &[u8]) -> bool {
@@ -66,14 +53,5 @@ mod tests {
         ] {
             assert!(!is_plain_get(other.as_bytes()), "{other:?}");
         }
-    }
-
-    #[test]
-    fn the_answer_is_a_whole_one() {
-        let answer = String::from_utf8(answer().to_vec()).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
-        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(problem["reason"], "overloaded");
     }
 }

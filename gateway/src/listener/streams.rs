@@ -1,9 +1,9 @@
 //! The exchanges that one HTTP/2 connection has going, and how much of their answers is kept here because the client does not
 //! take it.
 //!
-//! Pingora reads ahead of a client that does not read: up to a megabyte a stream, before it waits. So exchanges whose answer
-//! has not begun stand still while a connection has too much of others in it, measured by what the client takes. They go on
-//! when that is taken, and end with the connection if it never is.
+//! Pingora reads ahead of a client that does not read: up to a megabyte a stream, before it waits. So answers are read in small
+//! pieces while a connection has much of them in it, measured by what the client takes. Exchanges whose answer has not begun
+//! stand still while it has too much. They go on when that is taken, and end with the connection if it never is.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,24 +13,37 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use pingora_proxy::Session;
+use tokio::sync::Notify;
 use tokio::task;
+
+use crate::upstream::Brake;
 
 use super::connection::Connection;
 use super::frames::Exchanges;
 use super::serve::SEND_BUFFER;
 
-/// Exchanges that may begin at once. Those beyond wait a moment, in which it may show that nothing is taken.
+/// Exchanges that may wait for their answers at once. Those beyond begin when the answer of another has, so that it shows
+/// whether answers are taken; or one after the other in such steps, for answers may be a long time coming. While the client
+/// leaves something lying the steps are so many times as long.
 const AT_ONCE: u32 = 32;
-const MOMENT: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(5);
+const CAUTION: u32 = 25;
 /// Over which it is counted what a client takes.
 const SPAN_NS: u64 = 2_000_000_000;
-/// What part of that may wait. Not more: the systems on both sides take some megabytes for a client that never reads.
+/// What part of that may wait, and how much at most: the systems on both sides take up to tens of megabytes for a client that
+/// never reads.
 const SHARE: u64 = 8;
+const MOST_SHARE: u64 = 1 << 20;
+/// From this part of what may be kept on, little is read ahead.
+const MUCH: u64 = 4;
 
 /// The exchanges of one HTTP/2 connection.
 #[derive(Debug)]
 pub(super) struct Streams {
     opened: Instant,
+    /// Bytes of answers that may be kept of a client that takes nothing.
+    most: u64,
+    brake: Brake,
     running: AtomicU32,
     /// When the last one ended, in nanoseconds after `opened`.
     idle_since: AtomicU64,
@@ -45,6 +58,12 @@ pub(super) struct Streams {
     span_began: AtomicU64,
     /// How many exchanges stand still.
     waiting: AtomicU32,
+    /// Exchanges that have begun and whose answers have not.
+    unanswered: AtomicU32,
+    /// Exchanges that have not begun.
+    queued: AtomicU32,
+    /// One of the unanswered is none any more.
+    turn: Notify,
     crowd: Mutex<Crowd>,
 }
 
@@ -58,9 +77,11 @@ struct Crowd {
 }
 
 impl Streams {
-    pub(super) fn new(opened: Instant) -> Self {
+    pub(super) fn new(opened: Instant, most: u64) -> Self {
         Self {
             opened,
+            most,
+            brake: Brake::default(),
             running: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
@@ -70,6 +91,9 @@ impl Streams {
             before_span: AtomicU64::new(0),
             span_began: AtomicU64::new(0),
             waiting: AtomicU32::new(0),
+            unanswered: AtomicU32::new(0),
+            queued: AtomicU32::new(0),
+            turn: Notify::new(),
             crowd: Mutex::default(),
         }
     }
@@ -91,11 +115,26 @@ impl Streams {
         underway.min(self.unsent.load(Relaxed).saturating_add(buffered))
     }
 
+    /// Bytes that may be kept now: who takes much may have much waiting.
+    fn room(&self) -> u64 {
+        self.most.saturating_add((self.lately() / SHARE).min(MOST_SHARE))
+    }
+
+    /// Goes by what is kept.
+    fn set_brake(&self) {
+        self.brake.set(self.backlog() > self.room() / MUCH);
+    }
+
+    /// What those who read answers go by.
+    pub(super) fn brake(&self) -> &Brake {
+        &self.brake
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes that the client took lately: who takes much may have much waiting.
+    /// Bytes that the client took lately.
     fn lately(&self) -> u64 {
         match self.now().saturating_sub(self.span_began.load(Relaxed)) / SPAN_NS {
             0 => self
@@ -124,21 +163,21 @@ impl Streams {
         if bytes > 0 {
             self.sent.fetch_add(bytes, Relaxed);
             self.count_sent(bytes);
+            self.set_brake();
             if self.waiting.load(Relaxed) > 0 {
                 self.go_on();
             }
         }
     }
 
-    /// Runs an exchange, as long as no more than `most` bytes of answers are kept or its own answer has begun.
-    pub(super) async fn run<T>(&self, most: u64, exchange: impl Future<Output = T>) -> T {
-        let running = Running::new(self);
-        if running.before >= AT_ONCE {
-            tokio::time::sleep(MOMENT).await;
-        }
-        let mut exchange = pin!(exchange);
+    /// Runs an exchange, as long as no more bytes of answers are kept than may be or its own answer has begun. Until it begins
+    /// there is nothing of it.
+    pub(super) async fn run<T, E: Future<Output = T>>(&self, exchange: impl FnOnce() -> E) -> T {
+        let _running = Running::new(self);
+        let _begun = self.begin().await;
+        let mut exchange = pin!(exchange());
         poll_fn(|cx| {
-            if self.backlog() > most && self.stands_still(most, cx) {
+            if self.backlog() > self.most && self.stands_still(cx) {
                 return Poll::Pending;
             }
             exchange.as_mut().poll(cx)
@@ -146,11 +185,51 @@ impl Streams {
         .await
     }
 
-    fn stands_still(&self, most: u64, cx: &Context<'_>) -> bool {
+    /// Waits until one more exchange may begin.
+    async fn begin(&self) -> Begun<'_> {
+        if let Some(begun) = self.try_begin() {
+            return begun;
+        }
+        let queued = Queued::new(self);
+        let mut steps = queued.place;
+        let turn = async {
+            loop {
+                self.turn.notified().await;
+                if let Some(begun) = self.try_begin() {
+                    return begun;
+                }
+            }
+        };
+        let mut turn = pin!(turn);
+        while steps > 0 {
+            steps -= 1;
+            let caution = if self.backlog() > 0 { CAUTION } else { 1 };
+            if let Ok(begun) = tokio::time::timeout(STEP * caution, &mut turn).await {
+                return begun;
+            }
+        }
+        self.unanswered.fetch_add(1, Relaxed);
+        Begun(self)
+    }
+
+    fn try_begin(&self) -> Option<Begun<'_>> {
+        let room = |unanswered| (unanswered < AT_ONCE).then_some(unanswered + 1);
+        self.unanswered.fetch_update(Relaxed, Relaxed, room).ok()?;
+        Some(Begun(self))
+    }
+
+    /// One of the unanswered has its answer, or is over.
+    fn answered(&self) {
+        self.unanswered.fetch_sub(1, Relaxed);
+        if self.queued.load(Relaxed) > 0 {
+            self.turn.notify_one();
+        }
+    }
+
+    fn stands_still(&self, cx: &Context<'_>) -> bool {
         let mut crowd = self.lock();
         // Looked at again under the lock, under which it is waited for too.
-        let most = most.saturating_add(self.lately() / SHARE);
-        if self.backlog() <= most || task::try_id().is_some_and(|id| crowd.answering.contains(&id)) {
+        if self.backlog() <= self.room() || task::try_id().is_some_and(|id| crowd.answering.contains(&id)) {
             return false;
         }
         if !crowd.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -188,27 +267,51 @@ impl Streams {
 }
 
 /// An exchange that runs.
-struct Running<'a> {
-    streams: &'a Streams,
-    /// How many ran before.
-    before: u32,
-}
+struct Running<'a>(&'a Streams);
 
 impl<'a> Running<'a> {
     fn new(streams: &'a Streams) -> Self {
-        let before = streams.running.fetch_add(1, Relaxed);
-        if before == 0 {
+        if streams.running.fetch_add(1, Relaxed) == 0 {
             // Nothing is underway. What was lost with a stream, if anything, is forgotten.
             streams.sent.store(streams.handed.load(Relaxed), Relaxed);
         }
-        Self { streams, before }
+        Self(streams)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.streams.idle_since.fetch_max(self.streams.now(), Relaxed);
-        self.streams.running.fetch_sub(1, Relaxed);
+        self.0.idle_since.fetch_max(self.0.now(), Relaxed);
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// An exchange that has not begun.
+struct Queued<'a> {
+    streams: &'a Streams,
+    /// How many had not when it came, itself included.
+    place: u32,
+}
+
+impl<'a> Queued<'a> {
+    fn new(streams: &'a Streams) -> Self {
+        let place = streams.queued.fetch_add(1, Relaxed) + 1;
+        Self { streams, place }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.streams.queued.fetch_sub(1, Relaxed);
+    }
+}
+
+/// An exchange that has begun. Counts as unanswered, except while its [`Delivery`] lasts.
+struct Begun<'a>(&'a Streams);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }
 
@@ -225,6 +328,7 @@ impl Delivery {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         let task = task::try_id();
         connection.streams().lock().answering.extend(task);
+        connection.streams().answered();
         Self {
             connection,
             task,
@@ -240,6 +344,7 @@ impl Delivery {
         self.connection.streams().handed.fetch_add(bytes as u64, Relaxed);
         let unsent = self.handed.saturating_sub(downstream.body_bytes_sent() as u64);
         self.connection.streams().change(self.unsent, unsent);
+        self.connection.streams().set_brake();
         self.unsent = unsent;
         let policy = self.connection.policy();
         let transfer = (bytes as u64).checked_div(u64::from(policy.min_rate)).unwrap_or(0);
@@ -250,6 +355,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         let streams = self.connection.streams();
+        streams.unanswered.fetch_add(1, Relaxed);
         streams.lock().answering.retain(|id| Some(*id) != self.task);
         streams.handed.fetch_sub(self.unsent, Relaxed);
         streams.change(self.unsent, 0);
@@ -263,23 +369,25 @@ mod tests {
     use super::*;
 
     /// What `run` has done with an exchange that is ready at once.
-    async fn runs(streams: &Streams, most: u64) -> bool {
+    async fn runs(streams: &Streams) -> bool {
         let ran = AtomicBool::new(false);
-        let exchange = async { ran.store(true, Relaxed) };
-        let _ = tokio::time::timeout(Duration::from_millis(200), streams.run(most, exchange)).await;
+        let exchange = || async { ran.store(true, Relaxed) };
+        let _ = tokio::time::timeout(Duration::from_millis(200), streams.run(exchange)).await;
         ran.load(Relaxed)
     }
 
     #[tokio::test]
     async fn an_exchange_stands_still_while_too_much_waits() {
-        let streams = Streams::new(Instant::now());
+        let streams = Streams::new(Instant::now(), 1000);
         let first = Running::new(&streams);
-        assert!(runs(&streams, 1000).await);
+        assert!(runs(&streams).await);
         streams.handed.store(2000, Relaxed);
         streams.change(0, 2000);
-        assert!(!runs(&streams, 1000).await);
+        assert!(!runs(&streams).await);
         assert!(streams.exchanges().unsent);
-        assert!(runs(&streams, 2000).await, "not too much");
+        streams.handed.store(1000, Relaxed);
+        assert!(runs(&streams).await, "not too much");
+        streams.handed.store(2000, Relaxed);
         streams.lock().answering.extend(task::try_id());
         drop(first);
         assert!(streams.exchanges().idle_since.is_some());
@@ -287,11 +395,11 @@ mod tests {
 
     #[tokio::test]
     async fn it_goes_on_when_that_is_taken() {
-        let streams = Streams::new(Instant::now());
+        let streams = Streams::new(Instant::now(), 1000);
         let _first = Running::new(&streams);
         streams.handed.store(5000, Relaxed);
         streams.change(0, 5000);
-        let (ran, ()) = tokio::join!(runs(&streams, 1000), async {
+        let (ran, ()) = tokio::join!(runs(&streams), async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             streams.sent(5000);
         });
@@ -304,12 +412,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_much_may_have_much_waiting() {
-        let streams = Streams::new(Instant::now());
+        let streams = Streams::new(Instant::now(), 1000);
         let _first = Running::new(&streams);
         streams.sent(80_000);
         streams.handed.store(90_000, Relaxed);
         streams.change(0, 10_000);
         assert_eq!(streams.lately(), 80_000);
-        assert!(runs(&streams, 1000).await);
+        assert!(runs(&streams).await);
     }
 }

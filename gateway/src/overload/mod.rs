@@ -34,7 +34,7 @@ impl Shed {
     /// The reason code.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Lag => "overloaded",
+            Self::Lag => crate::problem::OVERLOADED,
             Self::Memory => "memory_low",
         }
     }

@@ -42,7 +42,7 @@ pub use self::ring::hash_key;
 pub use self::select::{Choice, Selected};
 pub use self::server::Server;
 pub use self::status::{AddressStatus, ServerStatus, ServerTotals, UpstreamStatus};
-pub use self::wire::{Call, certificate_reason, fault_of};
+pub use self::wire::{Brake, Call, certificate_reason, fault_of};
 
 use self::balance::{Strategy, Tier};
 use self::clock::Clock;

@@ -1,9 +1,10 @@
 //! One request's use of a connection: what Pingora's connector is given, and the stream that it makes of it.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,11 +17,16 @@ use pingora_error::Result;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::response::{Expect, Fault};
+use super::brake::Brake;
 use super::dial::Wire;
 use super::pool::Line;
 
 /// Bytes of the writes that wait for the next one.
 const HELD: usize = 1400;
+/// Bytes that are read at once of an answer whose client may leave it lying, for Pingora reads nine pieces ahead; and when it does
+/// leave something lying.
+const SIP: usize = 8 << 10;
+const SMALL_SIP: usize = 1 << 10;
 
 /// One attempt's way to a server: the peer's own connector.
 #[derive(Debug)]
@@ -29,6 +35,7 @@ pub struct Call {
     expect: Expect,
     idle_for: Duration,
     reused: AtomicBool,
+    brake: OnceLock<Brake>,
 }
 
 impl Call {
@@ -38,7 +45,14 @@ impl Call {
             expect,
             idle_for,
             reused: AtomicBool::new(false),
+            brake: OnceLock::new(),
         }
+    }
+
+    /// The client takes several answers at once, and tells by this when it leaves them lying. To be called before the
+    /// connection is taken.
+    pub fn share(&self, brake: Brake) {
+        let _ = self.brake.set(brake);
     }
 
     /// Whether the connection that it got had been used before.
@@ -58,6 +72,7 @@ impl L4Connect for Call {
             line: Arc::clone(&self.line),
             idle_for: self.idle_for,
             in_chunks: self.expect.chunked,
+            brake: self.brake.get().cloned(),
             held: Vec::new(),
             released: false,
         };
@@ -73,6 +88,8 @@ struct Lease {
     line: Arc<Line>,
     idle_for: Duration,
     in_chunks: bool,
+    /// Of a client that takes several answers at once.
+    brake: Option<Brake>,
     /// A chunk's size that waits for its data, so that both go out at once.
     held: Vec<u8>,
     /// Pingora is done with it, and says that it may be used again.
@@ -96,6 +113,13 @@ impl Lease {
         self.wire
             .as_deref_mut()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// How much is read at once, where that matters.
+    fn sip(&self) -> Option<usize> {
+        self.brake
+            .as_ref()
+            .map(|brake| if brake.is_on() { SMALL_SIP } else { SIP })
     }
 
     /// Writes out what waits.
@@ -146,6 +170,7 @@ fn refused(fault: Fault) -> io::Error {
 impl AsyncRead for Lease {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let sip = this.sip();
         let wire = this.wire()?;
         // Pingora's question whether an idle connection is still good, asked when it would keep it: "closed" makes it
         // drop the stream, and the connection goes into our own pool.
@@ -154,7 +179,14 @@ impl AsyncRead for Lease {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut wire.io).poll_read(cx, buf))?;
+        if let Some(sip) = sip {
+            let mut space = [const { MaybeUninit::uninit() }; SIP];
+            let mut piece = ReadBuf::uninit(space.get_mut(..buf.remaining().min(sip)).unwrap_or_default());
+            ready!(Pin::new(&mut wire.io).poll_read(cx, &mut piece))?;
+            buf.put_slice(piece.filled());
+        } else {
+            ready!(Pin::new(&mut wire.io).poll_read(cx, buf))?;
+        }
         let bytes = buf.filled().get(before..).unwrap_or_default();
         if bytes.is_empty() {
             return Poll::Ready(wire.scanner.end().map_err(refused));

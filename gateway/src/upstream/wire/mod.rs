@@ -3,6 +3,7 @@
 //! Pingora asks a peer's own connector for a stream and drops it in the end; `lease` is that stream, `pool` is where the
 //! connection under it goes when it can be used again, `dial` opens new ones. HTTP/2 connections are Pingora's.
 
+mod brake;
 mod dial;
 mod fault;
 mod lease;
@@ -10,6 +11,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
+pub use self::brake::Brake;
 pub(super) use self::dial::{Dialer, TlsDial};
 pub use self::fault::{certificate_reason, fault_of};
 pub use self::lease::Call;

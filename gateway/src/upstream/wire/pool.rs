@@ -10,8 +10,9 @@ use pingora_error::Result;
 
 use super::dial::{Dialer, Wire};
 
-/// Idle connections that are kept for one address.
-const MAX_IDLE: usize = 256;
+/// Idle connections that are kept for one address: as many as a burst of slow answers leaves, so that the next one does not
+/// open them all again.
+const MAX_IDLE: usize = 1024;
 
 /// The way to one address.
 #[derive(Debug)]
