@@ -95,17 +95,17 @@ side-by-side: ## measure the shipped binary beside nginx, HAProxy and bare Pingo
 idle: ## measure the memory of 4,000 idle connections, three times
 	@.ci/need rust cc cmake
 	cargo build --release --locked --package portcullis
-	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- idle
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --profile bench --package portcullis-e2e --bin soak -- idle
 
 overload: ## measure what is left of capacity when twice as much is asked
 	@.ci/need rust cc cmake
 	cargo build --release --locked --package portcullis
-	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- overload
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --profile bench --package portcullis-e2e --bin soak -- overload
 
 soak: ## run at half capacity for SOAK_SECONDS (1200) and watch the memory
 	@.ci/need rust cc cmake
 	cargo build --release --locked --package portcullis
-	PORTCULLIS_BINARY=target/release/portcullis cargo run --package portcullis-e2e --bin soak -- soak --seconds $(SOAK_SECONDS)
+	PORTCULLIS_BINARY=target/release/portcullis cargo run --profile bench --package portcullis-e2e --bin soak -- soak --seconds $(SOAK_SECONDS)
 
 doc: ## build the API documentation
 	@.ci/need rust cc cmake

@@ -23,7 +23,8 @@ Usage: soak MODE [--FLAG VALUE]...
   idle      memory of idle keep-alive connections
               --connections 4000  --cycles 3  --tls no
   overload  peak capacity, then more than that
-              --connections 64 (for the peak)  --seconds 20  --factor 2  --crowd 2000 (connections under overload)
+              --connections 64 (for the peak)  --turns 9  --seconds 4  --factor 2  --crowd 256 (connections under overload)
+              --neighbour yes (takes half of the gateway's core)
               --origin-ms 0  --origin-slots 0 (0: any number at once)
   soak      half capacity with churn, aborts, 4xx, slow clients, and a reload every ten seconds
               --seconds 1200  --share 0.5  --connections 64
