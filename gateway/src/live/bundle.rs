@@ -70,6 +70,9 @@ pub enum PolicyError {
     KillSwitches(String),
 }
 
+/// Hints about one bundle that are logged.
+const HINTS: usize = 20;
+
 /// A bundle that was verified and is good, and is not yet in force.
 pub struct Candidate {
     policies: Arc<Policies>,
@@ -80,8 +83,14 @@ pub struct Candidate {
 
 impl Candidate {
     fn new(accepted: Accepted, bytes: Vec<u8>, validator: Option<Validator>) -> Self {
-        for hint in &accepted.hints {
+        for hint in accepted.hints.iter().take(HINTS) {
             tracing::warn!(%hint, "bundle");
+        }
+        if let Some(more @ 1..) = accepted.hints.len().checked_sub(HINTS) {
+            tracing::warn!(
+                more,
+                "more hints about the bundle: `portcullis bundle lint` has them all"
+            );
         }
         Self {
             policies: Arc::new(accepted.policies),

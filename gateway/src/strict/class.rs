@@ -46,7 +46,7 @@ fn has(byte: u8, class: u8) -> bool {
 }
 
 /// Whether a byte may stand in a token.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     has(byte, TOKEN)
 }
 
@@ -66,7 +66,7 @@ pub(super) const fn is_blank(byte: u8) -> bool {
 }
 
 /// Whether all bytes may stand in a field's value. Looks at eight at a time, as long as none of them is doubtful.
-pub(super) fn all_value(bytes: &[u8]) -> bool {
+pub(crate) fn all_value(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
     words
         .iter()

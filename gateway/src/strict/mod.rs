@@ -3,7 +3,7 @@
 //! does I/O, allocates or knows Pingora. [`TABLE`] has all that is refused, and how it is answered.
 
 mod chunked;
-mod class;
+pub(crate) mod class;
 mod compat;
 mod head;
 mod table;

@@ -1,5 +1,7 @@
 //! The chunked coding of an answer's body (RFC 9112, 7.1), piece by piece: sizes, extensions, data, trailers. It only looks.
 
+use crate::strict::class::{all_value, is_token};
+
 use super::grammar;
 use super::table::Fault;
 
@@ -77,7 +79,7 @@ fn size(line: &[u8]) -> Result<(u64, usize), Fault> {
 /// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`
 fn extensions(mut rest: &[u8]) -> Result<(), Fault> {
     let wrong = Fault::ChunkExtension;
-    if !grammar::is_text(rest) {
+    if !all_value(rest) {
         return Err(wrong);
     }
     loop {
@@ -102,7 +104,7 @@ fn extensions(mut rest: &[u8]) -> Result<(), Fault> {
 }
 
 fn after_token(text: &[u8]) -> Option<&[u8]> {
-    let length = text.iter().take_while(|byte| grammar::is_token(**byte)).count();
+    let length = text.iter().take_while(|byte| is_token(**byte)).count();
     if length == 0 { None } else { text.get(length..) }
 }
 

@@ -1,27 +1,13 @@
 //! The small pieces of HTTP/1's grammar that answers are made of: bytes, field lines, numbers (RFC 9110, 5; RFC 9112, 5).
-//! No state: each function judges what it is given.
+//! No state: each function judges what it is given. What a byte is, [`crate::strict::class`] knows, as it does for requests.
+
+use crate::strict::class::{all_value, is_token};
 
 use super::table::Fault;
-
-/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
-}
 
 /// Whether some bytes are a token.
 pub(super) fn is_token_list(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token(*byte))
-}
-
-/// Whether all bytes may stand in a field's value: everything but control characters, of which the tab is none. Looks at all
-/// of them always, so that many can be looked at at once.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
-    let wrong = |byte: u8| u8::from((byte < b' ' && byte != b'\t') || byte == 0x7f);
-    bytes.iter().fold(0, |found, byte| found | wrong(*byte)) == 0
 }
 
 /// A line of the header or trailer section, without its end: name and value.
@@ -35,7 +21,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         return Err(Fault::FieldName);
     }
     let value = value.get(1..).unwrap_or_default();
-    if !is_text(value) {
+    if !all_value(value) {
         return Err(Fault::FieldValue);
     }
     Ok((name, value.trim_ascii()))

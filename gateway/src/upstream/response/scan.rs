@@ -1,6 +1,8 @@
 //! The scanner: reads a server's bytes as they come, in whatever pieces, and knows where each answer ends.
 //! In the usual case a header is looked at in place; only a line that is not whole yet is kept.
 
+use crate::strict::class::all_value;
+
 use super::chunk::{self, Place};
 use super::grammar;
 use super::table::Fault;
@@ -236,7 +238,7 @@ impl Scanner {
         if !digits.iter().all(u8::is_ascii_digit) || !matches!(rest.first(), None | Some(b' ')) {
             return Err(Fault::StatusLine);
         }
-        if !grammar::is_text(rest) {
+        if !all_value(rest) {
             return Err(Fault::StatusLine);
         }
         let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));

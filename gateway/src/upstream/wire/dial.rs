@@ -5,17 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use pingora_core::protocols::TcpKeepalive;
 use pingora_core::protocols::l4::ext::set_tcp_keepalive;
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::super::response::Scanner;
@@ -41,12 +42,8 @@ pub(in crate::upstream) struct Wire {
     pub(super) scanner: Scanner,
 }
 
-/// The two kinds of stream.
-#[derive(Debug)]
-pub(super) enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// The two kinds of stream: TCP, and TLS over it.
+pub(super) type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Dialer {
     pub(in crate::upstream) fn new(tls: Option<TlsDial>, keepalive: TcpKeepalive) -> Self {
@@ -67,8 +64,8 @@ impl Dialer {
             .or_err(ErrorType::ConnectError, "setting nodelay")?;
         set_tcp_keepalive(&tcp, &self.keepalive)?;
         let io = match &self.tls {
-            None => Io::Plain(tcp),
-            Some(tls) => Io::Tls(Box::new(tls.handshake(tcp, address).await?)),
+            None => Either::Left(tcp),
+            Some(tls) => Either::Right(Box::new(tls.handshake(tcp, address).await?)),
         };
         Ok(Box::new(Wire {
             io,
@@ -81,8 +78,8 @@ impl Wire {
     /// Whether HTTP/2 was agreed on (RFC 7301).
     pub(in crate::upstream) fn speaks_http2(&self) -> bool {
         match &self.io {
-            Io::Plain(_) => false,
-            Io::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Either::Left(_) => false,
+            Either::Right(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
@@ -123,63 +120,19 @@ pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-impl Io {
-    /// Whether an idle connection is still there and quiet: the server has neither closed it nor said anything.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        match self {
-            Self::Plain(tcp) => {
-                matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
-            // Session tickets come while idle; reading takes them in.
-            Self::Tls(tls) => {
-                let mut context = Context::from_waker(std::task::Waker::noop());
-                Pin::new(tls)
-                    .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
-                    .is_pending()
-            }
+/// Whether an idle connection is still there and quiet: the server has neither closed it nor said anything.
+pub(super) fn is_quiet(stream: &mut Io) -> bool {
+    let mut byte = [0];
+    match stream {
+        Either::Left(tcp) => {
+            matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
         }
-    }
-}
-
-/// Calls the same method on whichever stream it is.
-macro_rules! either {
-    ($io:expr, $stream:ident => $call:expr) => {
-        match $io {
-            Io::Plain($stream) => $call,
-            Io::Tls($stream) => $call,
+        // Session tickets come while idle; reading takes them in.
+        Either::Right(tls) => {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            Pin::new(tls)
+                .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
+                .is_pending()
         }
-    };
-}
-
-impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        either!(self, stream => stream.is_write_vectored())
     }
 }

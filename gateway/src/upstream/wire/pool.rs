@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pingora_error::Result;
 
-use super::dial::{Dialer, Wire};
+use super::dial::{Dialer, Wire, is_quiet};
 
 /// Idle connections that are kept for one address: as many as a burst of slow answers leaves, so that the next one does not
 /// open them all again.
@@ -50,7 +50,7 @@ impl Line {
         loop {
             // Nothing is read or closed under the lock.
             let Parked { mut wire, until } = self.idle().pop_back()?;
-            if until > Instant::now() && wire.io.is_quiet() {
+            if until > Instant::now() && is_quiet(&mut wire.io) {
                 return Some(wire);
             }
         }
@@ -75,7 +75,7 @@ impl Line {
         let now = Instant::now();
         let kept: VecDeque<_> = parked
             .into_iter()
-            .filter_map(|mut parked| (parked.until > now && parked.wire.io.is_quiet()).then_some(parked))
+            .filter_map(|mut parked| (parked.until > now && is_quiet(&mut parked.wire.io)).then_some(parked))
             .collect();
         let mut idle = self.idle();
         for parked in kept.into_iter().rev() {
