@@ -185,7 +185,7 @@ impl Good {
     }
 }
 
-/// A gateway with an origin whose `/large` answers 4 MiB, `/slow` answers after a second, and everything else at once.
+/// A gateway with an origin whose `/large` answers a MiB, `/slow` answers after a second, and everything else at once.
 pub struct Siege {
     /// Under attack.
     pub gateway: Gateway,
@@ -197,7 +197,7 @@ pub struct Siege {
 impl Siege {
     /// With these limits, and anything else that `more` says.
     pub fn lay(limits: &str) -> Self {
-        let large = vec![b'x'; 4 << 20];
+        let large = vec![b'x'; 1 << 20];
         let origin = Origin::with(move |seen| {
             let body = match seen.target() {
                 "/large" => &large[..],

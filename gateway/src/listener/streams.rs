@@ -33,8 +33,10 @@ const SPAN_NS: u64 = 2_000_000_000;
 /// What part of that may wait, and how much at most: the systems on both sides take up to tens of megabytes for a client that
 /// never reads.
 const SHARE: u64 = 8;
-const MOST_SHARE: u64 = 1 << 20;
-/// From this part of what may be kept on, little is read ahead.
+const MOST_SHARE: u64 = 512 << 10;
+/// What an exchange takes whose answer has begun, besides the answer.
+const UPKEEP: u64 = 16 << 10;
+/// From this part of what may be kept on it is looked at closely, and little is read ahead.
 const MUCH: u64 = 4;
 
 /// The exchanges of one HTTP/2 connection.
@@ -125,6 +127,12 @@ impl Streams {
         self.brake.set(self.backlog() > self.room() / MUCH);
     }
 
+    /// Whether as much is kept as may be.
+    fn is_full(&self, answering: usize) -> bool {
+        let backlog = self.backlog();
+        backlog > 0 && backlog.saturating_add(UPKEEP * answering as u64) > self.room()
+    }
+
     /// What those who read answers go by.
     pub(super) fn brake(&self) -> &Brake {
         &self.brake
@@ -177,7 +185,7 @@ impl Streams {
         let _begun = self.begin().await;
         let mut exchange = pin!(exchange());
         poll_fn(|cx| {
-            if self.backlog() > self.most && self.stands_still(cx) {
+            if self.backlog() > self.most / MUCH && self.stands_still(cx) {
                 return Poll::Pending;
             }
             exchange.as_mut().poll(cx)
@@ -229,7 +237,7 @@ impl Streams {
     fn stands_still(&self, cx: &Context<'_>) -> bool {
         let mut crowd = self.lock();
         // Looked at again under the lock, under which it is waited for too.
-        if self.backlog() <= self.room() || task::try_id().is_some_and(|id| crowd.answering.contains(&id)) {
+        if !self.is_full(crowd.answering.len()) || task::try_id().is_some_and(|id| crowd.answering.contains(&id)) {
             return false;
         }
         if !crowd.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
