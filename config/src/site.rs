@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use crate::http_text::{HeaderName, Method, Status};
 pub use crate::link::{Link, Mode, OnError};
@@ -25,8 +25,64 @@ pub struct Site {
     pub filters: Vec<Link>,
     /// Tell browsers to come back over TLS only (RFC 6797). Sent over TLS.
     pub hsts: Option<Hsts>,
+    /// How clients are told of limits and refusals.
+    #[serde(default)]
+    pub answers: Answers,
     /// The routes. The most specific match wins, whatever the order.
     pub routes: Vec<Route>,
+}
+
+/// How clients are told of limits and refusals.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    /// In which header fields the tightest limit is told. `[]`: in none.
+    pub limit_headers: Vec<LimitHeaders>,
+    /// The form of a refusal's body.
+    pub refusals: Refusals,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            limit_headers: vec![LimitHeaders::Draft, LimitHeaders::Classic],
+            refusals: Refusals::default(),
+        }
+    }
+}
+
+/// Header fields that tell of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitHeaders {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    Draft,
+    /// `RateLimit`, `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.
+    Classic,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`, the last in seconds from now.
+    XRatelimit,
+}
+
+impl LimitHeaders {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Classic => "classic",
+            Self::XRatelimit => "x_ratelimit",
+        }
+    }
+}
+
+/// The form of a refusal's body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusals {
+    /// problem+json (RFC 9457).
+    #[default]
+    Problem,
+    /// As the API of OpenAI and those made after it: `{"error": {"message", "type", "param", "code"}}`.
+    Openai,
 }
 
 impl Site {

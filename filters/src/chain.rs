@@ -17,7 +17,7 @@ use crate::claims::Claims;
 use crate::facts::Facts;
 use crate::filter::Phases;
 use crate::gate::Gate;
-use crate::limit_headers;
+use crate::limit_headers::{self, Dialects};
 use crate::link::{Link, LinkInfo, Settled, StopInfo};
 use crate::receipt::Receipt;
 use crate::record::LogRecord;
@@ -45,6 +45,8 @@ pub struct Chain {
     phases: Phases,
     mandatory: Receipt,
     slots: usize,
+    /// How limits are told.
+    dialects: Dialects,
     /// Stands for these links in this order; a state of other links proves nothing.
     seal: u64,
 }
@@ -62,6 +64,13 @@ pub enum Progress {
 }
 
 impl Chain {
+    /// The same, telling limits in these header fields.
+    #[must_use]
+    pub fn with_dialects(mut self, dialects: Dialects) -> Self {
+        self.dialects = dialects;
+        self
+    }
+
     /// The state of an exchange that begins.
     pub fn start(&self) -> ChainState {
         ChainState::new(self.seal, self.slots)
@@ -122,7 +131,7 @@ impl Chain {
     /// forgotten. When a link stops the exchange, the hooks have run for that refusal too.
     pub fn on_response(&self, state: &mut ChainState, response: &mut Response<'_>) -> Result<(), Stop> {
         let Err((stop, place)) = self.respond(state, response, None) else {
-            limit_headers::add(response.facts);
+            limit_headers::add(response.facts, self.dialects);
             return Ok(());
         };
         let (status, headers) = match &stop {
@@ -137,7 +146,7 @@ impl Chain {
         };
         // A second link that stops has nothing left to stop; it is counted and recorded.
         let _ = self.respond(state, &mut other, Some(place));
-        limit_headers::add(response.facts);
+        limit_headers::add(response.facts, self.dialects);
         Err(stop)
     }
 

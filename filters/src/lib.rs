@@ -18,7 +18,7 @@ pub mod headers;
 pub mod ip_access;
 pub mod jitter;
 pub mod jwt;
-mod limit_headers;
+pub mod limit_headers;
 pub mod limit_stats;
 pub mod link;
 pub mod policy;

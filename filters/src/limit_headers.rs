@@ -1,9 +1,10 @@
-//! The limit's state for the client: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the
-//! classic `RateLimit-Limit`, `-Remaining` and `-Reset`; and `X-Portcullis-Warning`. Which limit is told is decided by [`Facts::tighten`].
+//! The limit's state for the client: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), the
+//! classic `RateLimit-Limit`, `-Remaining` and `-Reset`, and the same with `X-` before it, as the site asks for; and `X-Portcullis-Warning`. Which limit is told is decided by [`Facts::tighten`].
 
 use std::io::Write;
 
 use http::{HeaderName, HeaderValue};
+use portcullis_config::site::{Answers, LimitHeaders};
 
 use crate::facts::{Facts, Limit};
 
@@ -15,8 +16,37 @@ const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 const WARNING: HeaderName = HeaderName::from_static("x-portcullis-warning");
 
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// In which header fields a limit is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialects {
+    draft: bool,
+    classic: bool,
+    x_ratelimit: bool,
+}
+
+impl Dialects {
+    /// These.
+    pub fn of(written: &[LimitHeaders]) -> Self {
+        Self {
+            draft: written.contains(&LimitHeaders::Draft),
+            classic: written.contains(&LimitHeaders::Classic),
+            x_ratelimit: written.contains(&LimitHeaders::XRatelimit),
+        }
+    }
+}
+
+impl Default for Dialects {
+    fn default() -> Self {
+        Self::of(&Answers::default().limit_headers)
+    }
+}
+
 /// Adds the header fields of the tightest limit, if one was evaluated, to the answer, and the warning if there is one.
-pub(crate) fn add(facts: &mut Facts) {
+pub(crate) fn add(facts: &mut Facts, dialects: Dialects) {
     if let Some(warning) = facts.warning {
         facts.response_headers.set(WARNING, HeaderValue::from_static(warning.0));
     }
@@ -32,10 +62,18 @@ pub(crate) fn add(facts: &mut Facts) {
     let headers = &mut facts.response_headers;
     quote(&limit.name, &mut text);
     let quoted = text.len();
-    for (name, parameters) in [
-        (RATELIMIT, [(b";r=", remaining), (b";t=", u64::from(reset))]),
-        (POLICY, [(b";q=", quota), (b";w=", u64::from(window))]),
-    ] {
+    let structured = [
+        (
+            dialects.draft || dialects.classic,
+            RATELIMIT,
+            [(b";r=", remaining), (b";t=", u64::from(reset))],
+        ),
+        (dialects.draft, POLICY, [(b";q=", quota), (b";w=", u64::from(window))]),
+    ];
+    for (wanted, name, parameters) in structured {
+        if !wanted {
+            continue;
+        }
         text.truncate(quoted);
         for (parameter, number) in parameters {
             text.extend_from_slice(parameter);
@@ -46,8 +84,15 @@ pub(crate) fn add(facts: &mut Facts) {
             headers.set(name, value);
         }
     }
-    for (name, number) in [(LIMIT, quota), (REMAINING, remaining), (RESET, u64::from(reset))] {
-        headers.set(name, HeaderValue::from(number));
+    for (wanted, names) in [
+        (dialects.classic, [LIMIT, REMAINING, RESET]),
+        (dialects.x_ratelimit, [X_LIMIT, X_REMAINING, X_RESET]),
+    ] {
+        if wanted {
+            for (name, number) in names.into_iter().zip([quota, remaining, u64::from(reset)]) {
+                headers.set(name, HeaderValue::from(number));
+            }
+        }
     }
     facts.limit = Some(limit);
 }

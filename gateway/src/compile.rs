@@ -15,6 +15,7 @@ use portcullis_config::load::Loaded;
 use portcullis_config::policy::Expired;
 use portcullis_config::site::{self, Site};
 use portcullis_filters::chain::Chain;
+use portcullis_filters::limit_headers::Dialects;
 use portcullis_filters::zones::{BuildEnv, Zones, ZonesBuilder};
 
 use crate::client::TrustedProxies;
@@ -157,7 +158,8 @@ impl SiteCompiler<'_> {
                     .map_or("/", String::as_str)
                     .into(),
                 exact: matches.path.is_some(),
-                chain,
+                chain: chain.with_dialects(Dialects::of(&self.site.answers.limit_headers)),
+                refusals: self.site.answers.refusals,
                 priority: route.priority,
                 action,
                 hsts: hsts.clone(),

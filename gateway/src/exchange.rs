@@ -19,6 +19,7 @@ use http::{HeaderMap, Method, StatusCode};
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
+use portcullis_config::site::Refusals;
 use portcullis_filters::chain::{Chain, ChainState};
 use portcullis_filters::client::{Client, Now};
 use portcullis_filters::facts::Facts;
@@ -127,6 +128,11 @@ impl Exchange {
     /// The route that matched.
     pub fn route(&self) -> Option<&Route> {
         self.snapshot.gateway.route(self.route?)
+    }
+
+    /// The form of a refusal's body.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.route().map(|route| route.refusals).unwrap_or_default()
     }
 
     /// Adds what the site says about transport (RFC 6797), when this answer goes over TLS.

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use portcullis_config::site::Refusals;
 use portcullis_filters::facts::HeaderEdits;
 use portcullis_filters::verdict::{Denial, Reply};
 
@@ -40,8 +41,11 @@ impl Answer {
     }
 
     /// A refusal.
-    pub fn refusal(denial: &Denial, request_id: &str) -> Result<Self> {
-        let mut answer = Self::new(denial.status, problem::MEDIA_TYPE, problem(denial, request_id))?;
+    pub fn refusal(denial: &Denial, request_id: &str, form: Refusals) -> Result<Self> {
+        let mut answer = match form {
+            Refusals::Problem => Self::new(denial.status, problem::MEDIA_TYPE, problem(denial, request_id))?,
+            Refusals::Openai => Self::new(denial.status, "application/json", openai(denial))?,
+        };
         answer.header.insert_header(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = denial.retry_after {
             answer.header.insert_header(header::RETRY_AFTER, seconds)?;
@@ -152,6 +156,24 @@ fn problem(denial: &Denial, request_id: &str) -> Bytes {
     problem::body(denial.status, denial.reason.0, denial.detail.as_deref(), request_id)
 }
 
+/// The body of a refusal as the API of OpenAI has it. Clients decide by `type` and `code` whether they try again.
+fn openai(denial: &Denial) -> Bytes {
+    let reason = denial.reason.0;
+    let (kind, code, begins) = match denial.status.as_u16() {
+        401 => ("authentication_error", reason, "Not authenticated"),
+        403 => ("permission_error", reason, "Not permitted"),
+        429 => ("rate_limit_error", "rate_limit_exceeded", "Rate limit exceeded"),
+        500.. => ("server_error", reason, "The request could not be served"),
+        _ => ("invalid_request_error", reason, "The request is not accepted"),
+    };
+    let mut message = format!("{begins}: {reason}");
+    if let Some(detail) = &denial.detail {
+        message = format!("{message} ({detail})");
+    }
+    let body = serde_json::json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
+    format!("{body}\n").into()
+}
+
 /// The gRPC status of an HTTP status, as the gRPC specification maps them.
 const fn grpc_code(status: StatusCode) -> u16 {
     match status.as_u16() {
@@ -182,6 +204,33 @@ mod tests {
                 "detail": "not from \"here\"", "request_id": "r-1",
             })
         );
+    }
+
+    #[test]
+    fn a_refusal_as_openai_has_it() {
+        for (status, reason, kind, code) in [
+            (401, "token_missing", "authentication_error", "token_missing"),
+            (403, "ip_denied", "permission_error", "ip_denied"),
+            (404, "no_route", "invalid_request_error", "no_route"),
+            (429, "tpm_exceeded", "rate_limit_error", "rate_limit_exceeded"),
+            (503, "overloaded", "server_error", "overloaded"),
+        ] {
+            let denial = Denial::new(StatusCode::from_u16(status).unwrap(), Reason(reason)).detail("why");
+            let body: serde_json::Value = serde_json::from_slice(&openai(&denial)).unwrap();
+            let error = &body["error"];
+            assert_eq!(
+                (&error["type"], &error["code"]),
+                (&kind.into(), &code.into()),
+                "{status}"
+            );
+            assert!(
+                error["message"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(&format!(": {reason} (why)")),
+                "{body}"
+            );
+        }
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct Route {
     pub exact: bool,
     /// The site's filters, then its own.
     pub chain: Chain,
+    /// The form of a refusal's body.
+    pub refusals: portcullis_config::site::Refusals,
     /// Whether it is refused before or after others.
     pub priority: portcullis_config::site::Priority,
     /// Who answers.

@@ -72,6 +72,12 @@ fn one(check: &mut Check<'_>, node: NodeId, site: &Site) {
     if let Some(hsts) = &site.hsts {
         strict_transport(check, node, site, hsts);
     }
+    let dialects = check.at(check.at(node, "answers"), "limit_headers");
+    let named = site.answers.limit_headers.iter().enumerate();
+    let named: Vec<_> = named
+        .map(|(i, fields)| (fields.as_str(), check.item(dialects, i)))
+        .collect();
+    check.distinct("form of limit headers", named);
     let decides = site.only_decides(&check.config.listeners);
     if let (Some(hsts), true) = (check.written(node, "hsts"), decides) {
         never_answers(check, hsts, "hsts");

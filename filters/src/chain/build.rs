@@ -11,6 +11,7 @@ use siphasher::sip::SipHasher13;
 use super::Chain;
 use crate::filter::Phases;
 use crate::gate::Gate;
+use crate::limit_headers::Dialects;
 use crate::link::{Link, LinkInfo};
 use crate::receipt::Receipt;
 use crate::registry::{self, FilterDef};
@@ -203,6 +204,7 @@ impl Assembly {
             gate: self.gate,
             mandatory,
             slots: self.slots,
+            dialects: Dialects::default(),
             seal: seal.finish(),
         }
     }

@@ -84,7 +84,7 @@ pub fn of_http(protocol: Protocol, decision: Decision, exchange: &mut Exchange) 
         // A preflight's answer, say. Told as it is, it would let the request itself through.
         let denial = Denial::new(StatusCode::FORBIDDEN, NOT_EXPRESSIBLE)
             .detail("a filter answers this itself, with a status that would mean that it may pass");
-        answer = Answer::refusal(&denial, exchange.id.as_str())?;
+        answer = Answer::refusal(&denial, exchange.id.as_str(), exchange.refusals())?;
         reason = Some(denial.reason);
         exchange.denial = Some(denial);
     }

@@ -261,7 +261,7 @@ impl Exchange {
         let answer = if super::is_grpc(session) {
             Answer::grpc_refusal(&denial)?
         } else {
-            Answer::refusal(&denial, self.id.as_str())?
+            Answer::refusal(&denial, self.id.as_str(), self.refusals())?
         };
         let in_doubt = intake::leaves_framing_in_doubt(denial.reason.0);
         self.denial = Some(denial);

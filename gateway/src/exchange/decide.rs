@@ -140,7 +140,7 @@ impl Exchange {
 
     /// A refusal, noted for the log.
     fn refused(&mut self, denial: Denial) -> Result<Decision> {
-        let answer = Answer::refusal(&denial, self.id.as_str())?;
+        let answer = Answer::refusal(&denial, self.id.as_str(), self.refusals())?;
         let reason = denial.reason;
         self.denial = Some(denial);
         Ok(Decision::refusal(answer, reason))
