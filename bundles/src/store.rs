@@ -128,6 +128,7 @@ const LAST_GOOD: &str = "last-good";
 const FLOOR: &str = "floor";
 const SWITCHES: &str = "kill-switches";
 const KILL_DOCUMENT: &str = "kill-document";
+const COUNTERS: &str = "counters";
 
 impl Store {
     /// Opens the state directory; makes it (mode 0700) when it is not there.
@@ -149,10 +150,12 @@ impl Store {
     fn remove_left_overs(&self) -> Result<(), StoreError> {
         let names = self.disk.names(&self.directory);
         for name in names.map_err(|error| StoreError::io("list", &self.directory, error))? {
-            let writer = [LAST_GOOD, FLOOR, SWITCHES, KILL_DOCUMENT].iter().find_map(|file| {
-                let rest = name.strip_prefix('.')?.strip_prefix(file)?;
-                rest.strip_prefix('.')?.parse::<u32>().ok()
-            });
+            let writer = [LAST_GOOD, FLOOR, SWITCHES, KILL_DOCUMENT, COUNTERS]
+                .iter()
+                .find_map(|file| {
+                    let rest = name.strip_prefix('.')?.strip_prefix(file)?;
+                    rest.strip_prefix('.')?.parse::<u32>().ok()
+                });
             if writer.is_some_and(|process| process != std::process::id() && !self.disk.is_running(process)) {
                 // Not being able to is no reason not to start: reading does not need it.
                 let _ = self.disk.remove(&self.directory.join(name));
@@ -229,6 +232,16 @@ impl Store {
         let list = serde_json::to_vec(&list)
             .map_err(|error| StoreError::io("encode", &self.directory.join(SWITCHES), error.into()))?;
         self.write(SWITCHES, Kind::Switches, &list)
+    }
+
+    /// Writes counters, whatever they are made of.
+    pub fn save_counters(&self, counters: &[u8]) -> Result<(), StoreError> {
+        self.write(COUNTERS, Kind::Counters, counters)
+    }
+
+    /// The counters that were written last.
+    pub fn counters(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(COUNTERS, Kind::Counters)
     }
 
     fn last_good(&self) -> Result<Option<LastGood>, StoreError> {

@@ -2,7 +2,8 @@
 //! cold path that makes the next snapshot. Start is a reload from nothing.
 //!
 //! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] sets and clears switches, [`kill_state`] keeps
-//! them, [`kill_document`] fetches them, [`tasks`] watches and refreshes, [`control`] answers the admin listener,
+//! them, [`kill_document`] fetches them, [`tasks`] watches and refreshes, [`control`] answers the admin listener, [`counters`] keeps
+//! counters over restarts,
 //! [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
 mod audit;
@@ -10,6 +11,7 @@ pub mod bundle;
 mod config_source;
 pub mod control;
 mod control_plane;
+mod counters;
 pub mod kill;
 pub mod kill_document;
 pub mod kill_state;
@@ -76,6 +78,8 @@ pub struct Live {
     startup: Startup,
     /// Whether another process takes over.
     handed_over: watch::Sender<bool>,
+    /// Writes of the counters to the state folder: one at a time.
+    counters_saved: Mutex<counters::Saved>,
     edge: Arc<EdgeShared>,
     listeners: Arc<ListenerHandles>,
     observers: Observers,
@@ -227,8 +231,14 @@ impl Live {
         Ok(bytes.len())
     }
 
+    /// How often the counters were written to the state folder.
+    pub fn counters_saved(&self) -> u64 {
+        self.saved().count
+    }
+
     /// Writes out what is still waiting to be written.
     pub fn finish(&self) {
+        self.save_counters();
         self.observers.finish();
     }
 

@@ -13,6 +13,7 @@ pub(super) enum Kind {
     Floor,
     Switches,
     KillDocument,
+    Counters,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
             Self::Floor => "floor",
             Self::Switches => "kill-switches",
             Self::KillDocument => "kill-document",
+            Self::Counters => "counters",
         }
     }
 }

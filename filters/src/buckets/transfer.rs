@@ -10,10 +10,10 @@ use crate::client::Now;
 pub const BUCKET_BYTES: usize = 16 + 16 + 16 + 8 + 8;
 
 impl BucketTable {
-    /// Appends every bucket that is not full, at most `most`, and says how many.
-    pub fn export(&self, now: Now, most: usize, out: &mut Vec<u8>) -> usize {
+    /// Appends every bucket that will not be full `lasting_ns` from now, at most `most`, and says how many.
+    pub fn export(&self, now: Now, lasting_ns: u64, most: usize, out: &mut Vec<u8>) -> usize {
         let mut count = 0;
-        self.entries(most, now.monotonic_ns, &mut |entry| {
+        self.entries(most, now.monotonic_ns.saturating_add(lasting_ns), &mut |entry| {
             let (key, bucket) = (entry.key, entry.bucket);
             let packed = bucket.packed(now.monotonic_ns);
             out.extend(key.to_le_bytes());

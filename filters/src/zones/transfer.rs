@@ -39,6 +39,11 @@ impl Zones {
     /// Every bucket that is not full, in at most about `max_bytes`. Small zones come first, and what does not fit is
     /// left out: those buckets start full in the new process.
     pub fn export(&self, now: Now, max_bytes: usize) -> Vec<u8> {
+        self.export_lasting(now, 0, max_bytes)
+    }
+
+    /// The same without those that will be full `lasting_ns` from now: they are not worth being kept.
+    pub fn export_lasting(&self, now: Now, lasting_ns: u64, max_bytes: usize) -> Vec<u8> {
         let mut tables: Vec<(&Arc<str>, Arc<BucketTable>)> = self.each_kept::<BucketTable>().collect();
         tables.sort_by_key(|(_, table)| table.len());
         let mut out = Vec::new();
@@ -52,7 +57,7 @@ impl Zones {
                 continue;
             }
             let mut buckets = Vec::new();
-            if table.export(now, room, &mut buckets) > 0 {
+            if table.export(now, lasting_ns, room, &mut buckets) > 0 {
                 put(&mut out, name.as_bytes());
                 out.extend(length(table.capacity()).to_le_bytes());
                 put(&mut out, &buckets);
@@ -63,13 +68,18 @@ impl Zones {
 
     /// The zones that an instance starts with, from what another exported. Its random bytes are taken over with them.
     pub fn import(export: &[u8], now: Now) -> Result<(Self, Imported), ImportError> {
+        Self::import_after(export, None, now)
+    }
+
+    /// The same, when it is known how long ago that was; else the wall clock tells.
+    pub fn import_after(export: &[u8], elapsed: Option<u64>, now: Now) -> Result<(Self, Imported), ImportError> {
         let rest = export.strip_prefix(MAGIC).or_else(|| export.strip_prefix(BEFORE));
         let rest = rest.ok_or(ImportError::Foreign)?;
         let (hash_key, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
         let (jitter_salt, rest) = rest.split_first_chunk::<16>().ok_or(ImportError::Damaged)?;
         let (exported_ms, mut rest) = rest.split_first_chunk::<8>().ok_or(ImportError::Damaged)?;
         let elapsed_ms = now.unix_ms.saturating_sub(u64::from_le_bytes(*exported_ms));
-        let elapsed_ns = elapsed_ms.saturating_mul(1_000_000);
+        let elapsed_ns = elapsed.unwrap_or_else(|| elapsed_ms.saturating_mul(1_000_000));
         let entropy = Entropy {
             hash_key: *hash_key,
             jitter_salt: *jitter_salt,

@@ -68,7 +68,11 @@ impl Live {
         let loaded = source
             .load()
             .map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
-        let zones = &Zones::new(entropy()?).with_public_jitter(stand_in.is_some());
+        let zones = match Self::kept_counters(&loaded.config)? {
+            Some(kept) => kept,
+            None => Zones::new(entropy()?),
+        };
+        let zones = &zones.with_public_jitter(stand_in.is_some());
         let observers = Observers::start(&loaded.config)?;
         let gateway = compile(
             &loaded,
@@ -99,6 +103,7 @@ impl Live {
             served: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             handed_over: watch::Sender::new(false),
+            counters_saved: std::sync::Mutex::default(),
             published: watch::Sender::new(()),
             started: Stamp::now(),
             startup: Startup {

@@ -40,6 +40,8 @@ impl Collect for Samples {
             &[],
             u64::from(live.is_draining()),
         );
+        let help = "How often counters were written to the state folder.";
+        out.counter("portcullis_counters_saved_total", help, &[], live.counters_saved());
         decisions(&snapshot, out);
         limits(&snapshot, out);
         bundle(&snapshot, out);

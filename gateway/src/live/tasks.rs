@@ -44,7 +44,8 @@ impl Live {
             self.tend_control_plane(),
             self.watch_memory(),
             self.free_snapshots(),
-            self.tend_staples()
+            self.tend_staples(),
+            self.keep_counters()
         );
     }
 
