@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_bundles::store::{Store, StoreError};
-use portcullis_config::gateway::Gateway;
+use portcullis_config::gateway::Config;
 use portcullis_filters::zones::Zones;
 
 use super::{Live, now};
@@ -33,7 +33,7 @@ pub(super) struct Saved {
 
 impl Live {
     /// What an instance starts counting with: what the state folder of the configuration holds, or nothing.
-    pub(super) fn kept_counters(config: &Gateway) -> Result<Option<Zones>, StoreError> {
+    pub(super) fn kept_counters(config: &Config) -> Result<Option<Zones>, StoreError> {
         let Some(policy) = &config.policy else {
             return Ok(None);
         };
