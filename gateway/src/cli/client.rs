@@ -59,6 +59,11 @@ impl Answer {
 }
 
 impl Admin {
+    /// At this address.
+    pub(crate) const fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
     /// Asks. Any answer is fine; no answer is an error.
     pub(crate) fn ask(&self, method: Method, path: &str, body: Option<&serde_json::Value>) -> anyhow::Result<Answer> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

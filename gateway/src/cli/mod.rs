@@ -4,6 +4,7 @@ mod admin;
 pub(crate) mod bundle;
 mod check;
 pub(crate) mod client;
+mod explain;
 pub(crate) mod format;
 mod kill;
 mod output;
@@ -81,6 +82,9 @@ enum Command {
     /// Make, sign, verify and look at policy bundles.
     #[command(subcommand, after_help = bundle::EXIT_CODES)]
     Bundle(bundle::Bundle),
+    /// Say step by step why a request is decided as it is.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Explain),
     /// Set, list and clear kill switches of a running gateway.
     #[command(subcommand, after_help = kill::EXAMPLES)]
     Kill(kill::Kill),
@@ -141,6 +145,7 @@ impl Command {
             Self::Status(status) => status.run(),
             Self::Reload(reload) => reload.run(),
             Self::Bundle(bundle) => Ok(bundle.run()),
+            Self::Explain(explain) => Ok(explain.run()),
             Self::Kill(kill) => kill.run(),
             Self::Demo(demo) => demo.run(),
             Self::Edge => server::run_edge(),

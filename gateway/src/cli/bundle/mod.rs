@@ -1,11 +1,15 @@
 //! `portcullis bundle`: what authors and publishers of policy bundles need. Everything is judged with the code that the
 //! gateway loads bundles with; nothing here has an opinion of its own.
 
-mod file;
+mod build;
+mod diff;
+pub(crate) mod file;
+mod init;
 mod inspect;
 mod judge;
 mod keygen;
 mod lint;
+mod push;
 mod selftest;
 pub(crate) mod sign;
 mod verify;
@@ -20,17 +24,25 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 = good, 1 = the bundle is not, 2 = the command could not be carried out as given.
 
 From nothing to a bundle in force:
+  portcullis bundle init api --out policy.yaml
   portcullis bundle keygen --id release --out release.pem
   portcullis bundle lint policy.yaml
   portcullis bundle sign policy.yaml --key file:release.pem --key-id release --out policy.bundle
-  portcullis bundle verify policy.bundle --trust portcullis.yaml";
+  portcullis bundle verify policy.bundle --trust portcullis.yaml
+  portcullis bundle push policy.bundle --to /etc/portcullis/policy.bundle";
 
 /// Make, sign, verify and look at policy bundles.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
+    /// Write a bundle to begin with.
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::Init),
     /// Make a key to sign bundles with.
     #[command(after_help = keygen::EXAMPLES)]
     Keygen(keygen::Keygen),
+    /// Write the JSON that is signed, unless a gateway would refuse it.
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::Build),
     /// Sign a bundle, unless a gateway would refuse it.
     #[command(after_help = sign::EXAMPLES)]
     Sign(sign::Sign),
@@ -46,6 +58,12 @@ pub(crate) enum Bundle {
     /// Run the tests that a bundle brings along.
     #[command(after_help = selftest::EXAMPLES)]
     Test(selftest::Selftest),
+    /// Show what changed between two bundles.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::Diff),
+    /// Put a signed bundle where gateways look for it, and ask them what they made of it.
+    #[command(after_help = push::EXAMPLES)]
+    Push(push::Push),
 }
 
 /// What came of a command that judges a bundle.
@@ -61,12 +79,16 @@ impl Bundle {
     /// Does it.
     pub(crate) fn run(self) -> ExitCode {
         let done = match self {
+            Self::Init(init) => init.run(),
+            Self::Build(build) => build.run(),
             Self::Keygen(keygen) => keygen.run(),
             Self::Sign(sign) => sign.run(),
             Self::Verify(verify) => verify.run(),
             Self::Lint(lint) => lint.run(),
             Self::Inspect(inspect) => inspect.run(),
             Self::Test(test) => test.run(),
+            Self::Diff(diff) => diff.run(),
+            Self::Push(push) => push.run(),
         };
         exit(done)
     }

@@ -144,7 +144,7 @@ fn report(out: &str, authored: &Authored, json: &[u8], keys: &[SigningKey]) {
 }
 
 /// The moment at which the bundle is judged: now, or when it begins to be valid. Bundles may be signed ahead of time.
-fn judged_at(authored: &Authored) -> i64 {
+pub(super) fn judged_at(authored: &Authored) -> i64 {
     authored.bundle.not_before.map_or(i64::MIN, Timestamp::unix).max(now())
 }
 
@@ -200,7 +200,7 @@ impl SignKill {
 }
 
 /// Writes what was signed; says where.
-fn write(out: Option<&std::path::Path>, bytes: &[u8]) -> anyhow::Result<String> {
+pub(super) fn write(out: Option<&std::path::Path>, bytes: &[u8]) -> anyhow::Result<String> {
     let Some(path) = out else {
         std::io::stdout()
             .write_all(bytes)

@@ -183,7 +183,7 @@ impl Verify {
 }
 
 /// What a gateway of this configuration trusts and accepts.
-fn of_configuration(path: &std::path::Path) -> anyhow::Result<(Settings, Trust)> {
+pub(super) fn of_configuration(path: &std::path::Path) -> anyhow::Result<(Settings, Trust)> {
     let loaded = match load(path) {
         Ok(loaded) => loaded,
         Err(failed) => bail!("{} cannot be used\n{failed}", path.display()),
