@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::digest::Digest;
 use crate::signing::{SigningError, SigningKey};
@@ -31,6 +31,7 @@ pub struct Verified<'a> {
     payload: Cow<'a, [u8]>,
     signed_by: Box<[Arc<str>]>,
     digest: Digest,
+    activation_override: Option<Box<str>>,
 }
 
 impl Verified<'_> {
@@ -42,6 +43,11 @@ impl Verified<'_> {
     /// Ids of the keys that vouch for it. Empty: unsigned.
     pub fn signed_by(&self) -> &[Arc<str>] {
         &self.signed_by
+    }
+
+    /// Why whoever signed it says that it may change more than a gateway's `policy.activation` allows.
+    pub fn activation_override(&self) -> Option<&str> {
+        self.activation_override.as_deref()
     }
 
     /// SHA-256 of the text.
@@ -121,6 +127,7 @@ fn verified(payload: Cow<'_, [u8]>, signed_by: Box<[Arc<str>]>) -> Verified<'_> 
         payload,
         signed_by,
         digest,
+        activation_override: None,
     }
 }
 
@@ -152,15 +159,15 @@ fn open_line<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, Envelop
 
 fn open_dsse<'a>(bytes: &'a [u8], trust: &Trust, payload_type: &str) -> Result<Verified<'a>, EnvelopeError> {
     let envelope = dsse::parse(bytes).map_err(|why| EnvelopeError::Format(why.to_string().into()))?;
-    if envelope.payload_type != payload_type {
+    let Some(activation_override) = reason_of(envelope.payload_type, payload_type) else {
         let why = format!("the envelope's payloadType is not `{payload_type}`");
         return Err(EnvelopeError::Format(why.into()));
-    }
+    };
     let payload = decode(envelope.payload, "the envelope's payload is not base64")?;
     if payload.is_empty() {
         return Err(EnvelopeError::format("the envelope's payload is empty"));
     }
-    let text = pre_authentication_encoding(payload_type, &payload);
+    let text = pre_authentication_encoding(envelope.payload_type, &payload);
     let mut signed_by: Vec<Arc<str>> = Vec::new();
     let mut unknown = Vec::new();
     for (index, signature) in envelope.signatures.iter().enumerate() {
@@ -181,7 +188,33 @@ fn open_dsse<'a>(bytes: &'a [u8], trust: &Trust, payload_type: &str) -> Result<V
         let ids: Vec<String> = unknown.iter().map(|id| format!("`{}`", id.escape_debug())).collect();
         return Err(EnvelopeError::UnknownKey(format!("signed by {}", ids.join(", "))));
     }
-    Ok(verified(Cow::Owned(payload), signed_by.into_boxed_slice()))
+    Ok(Verified {
+        activation_override,
+        ..verified(Cow::Owned(payload), signed_by.into_boxed_slice())
+    })
+}
+
+/// The parameter of a bundle's payload type that holds the reason, in base64 without padding. It is signed with the type.
+const OVERRIDE: &str = ";activation-override=";
+
+/// Longest reason.
+pub const MAX_OVERRIDE: usize = 256;
+
+/// The reason in a payload type, if it has one. `None`: it is not this type.
+fn reason_of(payload_type: &str, expected: &str) -> Option<Option<Box<str>>> {
+    let rest = payload_type.strip_prefix(expected)?;
+    if rest.is_empty() {
+        return Some(None);
+    }
+    let reason = URL_SAFE_NO_PAD.decode(rest.strip_prefix(OVERRIDE)?).ok()?;
+    let reason = String::from_utf8(reason).ok()?;
+    let plain = !reason.trim().is_empty() && reason.len() <= MAX_OVERRIDE && !reason.chars().any(char::is_control);
+    (plain && expected == PAYLOAD_TYPE).then(|| Some(reason.into_boxed_str()))
+}
+
+/// Whether a payload type is a bundle's.
+pub fn is_bundle_type(payload_type: &str) -> bool {
+    reason_of(payload_type, PAYLOAD_TYPE).is_some()
 }
 
 fn decode(text: &str, why: &'static str) -> Result<Vec<u8>, EnvelopeError> {
@@ -209,6 +242,20 @@ pub fn sign_line(payload: &[u8], key: &SigningKey) -> Result<Option<Vec<u8>>, Si
 /// Signs a bundle's text with each key, in a DSSE envelope without white space.
 pub fn sign_dsse(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>, SigningError> {
     sign(PAYLOAD_TYPE, payload, keys)
+}
+
+/// As [`sign_dsse`], with the reason why the bundle may change more than a gateway's `policy.activation` allows. `None`: that
+/// is no reason.
+pub fn sign_dsse_overriding(
+    payload: &[u8],
+    keys: &[SigningKey],
+    reason: &str,
+) -> Result<Option<Vec<u8>>, SigningError> {
+    let payload_type = format!("{PAYLOAD_TYPE}{OVERRIDE}{}", URL_SAFE_NO_PAD.encode(reason));
+    if !is_bundle_type(&payload_type) {
+        return Ok(None);
+    }
+    sign(&payload_type, payload, keys).map(Some)
 }
 
 /// Signs the text of a kill-switch document with each key.

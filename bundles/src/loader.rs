@@ -62,6 +62,8 @@ pub struct Accepted {
     pub floor: Floor,
     /// What is most likely not meant in it.
     pub hints: Vec<Problem>,
+    /// Why whoever signed it says that it may change more than `policy.activation` allows.
+    pub activation_override: Option<Box<str>>,
 }
 
 impl Loader {
@@ -116,6 +118,7 @@ impl Loader {
             standing,
             floor: own,
             hints: lint::hints(&bundle, now),
+            activation_override: verified.activation_override().map(Into::into),
         })
     }
 
@@ -137,6 +140,7 @@ impl Loader {
             standing: Standing::Same,
             floor,
             hints: lint::hints(&bundle, now),
+            activation_override: None,
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_config::key::Key;
 use smallvec::SmallVec;
 
-use crate::algorithm::{CircuitBreaker, Limit, LoopDetection};
+use crate::algorithm::{CircuitBreaker, Cost, Limit, LoopDetection};
 use crate::digest::Digest;
 use crate::format::{Mode, OnMissing};
 use crate::index::Index;
@@ -169,6 +169,34 @@ impl Policies {
     /// All policies, by id.
     pub fn all(&self) -> &[Policy] {
         &self.all
+    }
+
+    /// Every key that rules and kill switches go by; some of them more than once.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        let of_rules = self.rules().flat_map(|rule| {
+            let conditions = rule.conditions.iter().map(|condition| &condition.key);
+            rule.keys.iter().chain(conditions)
+        });
+        of_rules.chain(self.switches.keys())
+    }
+
+    /// Every value that a key is compared with.
+    pub fn compared(&self) -> impl Iterator<Item = (&Key, &str)> {
+        let conditions = self.rules().flat_map(|rule| &rule.conditions);
+        let conditions = conditions.map(|condition| (&condition.key, &*condition.value));
+        let switches = self.switches.as_slice().iter();
+        conditions.chain(switches.map(|switch| (&switch.key, &*switch.value)))
+    }
+
+    /// What requests cost, rule by rule.
+    pub fn costs(&self) -> impl Iterator<Item = &Cost> {
+        self.rules().map(|rule| rule.limit.cost())
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.all
+            .iter()
+            .flat_map(|policy| policy.rules.iter().chain(policy.fallback.as_deref()))
     }
 
     /// The policy at a place that [`Self::matching`] gave.

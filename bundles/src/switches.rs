@@ -176,6 +176,11 @@ impl Switches {
         }
     }
 
+    /// The keys that are looked up, each once.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.before.iter().chain(&self.after).map(|group| &group.key)
+    }
+
     /// All of them, in written order.
     pub fn as_slice(&self) -> &[Switch] {
         &self.entries

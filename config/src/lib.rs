@@ -4,6 +4,7 @@
 //! configuration ([`gateway::Config`] and its parts), and everything wrong on the way becomes a
 //! [`diagnostic::Diagnostic`]. This crate knows nothing of Pingora, of tokio or of what a filter does with its keys.
 
+pub mod activation;
 pub mod address;
 pub mod codes;
 pub mod control_plane;

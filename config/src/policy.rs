@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::activation::{Activation, Record};
 use crate::secret::SecretRef;
 use crate::units::{ByteSize, Duration};
 
@@ -32,6 +33,10 @@ pub struct Policy {
     pub max_bytes: ByteSize,
     /// A small signed list of kill switches beside the bundle, with keys and versions of its own.
     pub kill_switches: Option<KillSwitches>,
+    /// Keep the last requests that policies decided about, to try other bundles on.
+    pub record: Option<Record>,
+    /// Refuse a new bundle that would have decided otherwise about too many of them.
+    pub activation: Option<Activation>,
 }
 
 fn max_bytes() -> ByteSize {

@@ -7,6 +7,7 @@ pub mod admit;
 pub mod answer;
 pub mod decide;
 pub mod edge;
+mod keep;
 pub mod leg;
 pub mod record;
 pub mod shed;

@@ -22,6 +22,7 @@ pub mod live;
 pub mod overload;
 pub mod problem;
 pub mod proxy;
+pub mod recorder;
 pub mod request_id;
 pub mod respond;
 pub mod route;

@@ -19,6 +19,7 @@ pub mod load;
 pub mod metrics;
 pub mod note;
 pub mod observers;
+pub mod record;
 pub mod report;
 mod retired;
 pub mod takeover;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_filters::client::Now;
 use tokio::sync::watch;
 
@@ -39,6 +40,7 @@ use crate::edge::EdgeMode;
 use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
+use crate::recorder::Recorder;
 use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
@@ -91,6 +93,8 @@ pub struct Live {
     cold: tokio::sync::Mutex<Cold>,
     /// Kill switches beside the bundle. Never held while something is waited for: a load that takes long holds up none.
     kill: Mutex<Option<KillState>>,
+    /// Where requests are recorded.
+    recorder: ArcSwapOption<Recorder>,
     /// How often switches were set and cleared.
     kill_changes: audit::Changes,
     /// One swap of the snapshot at a time: each is made of parts of the one before.
@@ -239,6 +243,7 @@ impl Live {
     /// Writes out what is still waiting to be written.
     pub fn finish(&self) {
         self.save_counters();
+        self.write_record();
         self.observers.finish();
     }
 

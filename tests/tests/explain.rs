@@ -105,18 +105,36 @@ fn it_says_what_does_not_apply_and_what_is_missing() {
     let paid = "{\"sub\": \"alice\", \"plan\": \"paid\"}";
     let (code, told) = explain(&dir, &["--curl", "http://a/v1/keyed", "--claims", paid]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("free (token_bucket): does not apply: jwt:plan is `paid`, not `free`"), "{told}");
-    assert!(told.contains("key (token_bucket): header:x-key is missing: the request is refused"), "{told}");
+    assert!(
+        told.contains("free (token_bucket): does not apply: jwt:plan is `paid`, not `free`"),
+        "{told}"
+    );
+    assert!(
+        told.contains("key (token_bucket): header:x-key is missing: the request is refused"),
+        "{told}"
+    );
     let (code, told) = explain(&dir, &["--curl", "http://a/v1/x", "--claims", "{\"sub\": \"mallory\"}"]);
-    assert!(code == Some(1) && told.contains("kill_switch by kill switch on jwt:sub"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("kill_switch by kill switch on jwt:sub"),
+        "{told}"
+    );
     let (code, told) = explain(&dir, &["--curl", "http://a/nowhere?t=evil"]);
-    assert!(code == Some(1) && told.contains("kill_switches[1] of the bundle") && told.contains("429"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("kill_switches[1] of the bundle") && told.contains("429"),
+        "{told}"
+    );
     // A link in shadow says what it would have done.
     let (code, told) = explain(&dir, &["--curl", "http://a/open", "--repeat", "6"]);
-    assert!(code == Some(0) && told.contains("in shadow: it changes nothing"), "{told}");
+    assert!(
+        code == Some(0) && told.contains("in shadow: it changes nothing"),
+        "{told}"
+    );
     // Without claims the filter that verifies tokens runs, and has no keys here.
     let (code, told) = explain(&dir, &["--curl", "http://a/v1/x"]);
-    assert!(code == Some(1) && told.contains("STOPPED") && told.contains("401"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("STOPPED") && told.contains("401"),
+        "{told}"
+    );
     for (curl, reason) in [
         ("http://a/nowhere", "404 no_route"),
         ("curl -X POST http://a/v1", "405 method_not_allowed"),
@@ -135,7 +153,10 @@ fn requests_come_from_files_through_proxies_and_for_tools() {
     let file = ["--request", "request.http", "--from", "10.1.2.3", "--claims", FREE];
     let (code, told) = explain(&dir, &file);
     assert!(code == Some(0), "{told}");
-    assert!(told.contains("client      198.51.100.7, through 10.1.2.3, which is trusted"), "{told}");
+    assert!(
+        told.contains("client      198.51.100.7, through 10.1.2.3, which is trusted"),
+        "{told}"
+    );
     let (_, told) = explain(&dir, &[&file[..], &["--format", "json", "--repeat", "3"]].concat());
     let read: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!(
@@ -143,10 +164,16 @@ fn requests_come_from_files_through_proxies_and_for_tools() {
         (&Value::from(false), &Value::from(429), &Value::from("items"))
     );
     let rule = &read["policies"][0]["rules"][0];
-    assert_eq!((&rule["counters"][0]["allowed"], &rule["counters"][0]["limit"]), (&false.into(), &2.into()));
+    assert_eq!(
+        (&rule["counters"][0]["allowed"], &rule["counters"][0]["limit"]),
+        (&false.into(), &2.into())
+    );
     // Another bundle than the configuration's.
     std::fs::write(dir.path().join("other.yaml"), "bundle_version: 9\npolicies: []\n").expect("a file");
-    let (code, told) = explain(&dir, &[&file[..], &["--bundle", "other.yaml", "--repeat", "100"]].concat());
+    let (code, told) = explain(
+        &dir,
+        &[&file[..], &["--bundle", "other.yaml", "--repeat", "100"]].concat(),
+    );
     assert!(code == Some(0) && told.contains("version 9"), "{told}");
     for wrong in [
         &["--curl", "curl"][..],

@@ -5,8 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::check::Check;
 use super::names::{self, Plaintext};
+use crate::activation::Record;
 use crate::diagnostic::codes;
 use crate::document::NodeId;
+use crate::key::Key;
 use crate::policy::{BundleSource, DocumentSource, KillSwitches, PublicKey, Trust};
 use crate::units::{ByteSize, Duration};
 
@@ -24,6 +26,18 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     if let Some(switches) = &policy.kill_switches {
         kill_switches(check, check.at(node, "kill_switches"), switches);
     }
+    if let Some(record) = &policy.record {
+        self::record(check, check.at(node, "record"), record);
+    }
+    if policy.activation.is_some() && policy.record.is_none() && check.is_whole(node, "record") {
+        let message = "there would be no recorded requests that a bundle could be tried on";
+        check.report_key(
+            codes::MISSING_KEY,
+            check.at(node, "activation"),
+            message,
+            "add `record: {}`",
+        );
+    }
     check.file(node, "state_dir", Some(&policy.state_dir));
     if policy.max_version_jump == Some(0) {
         let message = "a step of 0 would refuse every new version";
@@ -35,6 +49,28 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
         policy.max_bytes,
         ByteSize::kib(1)..=ByteSize::mib(1024),
     );
+}
+
+fn record(check: &mut Check<'_>, node: NodeId, record: &Record) {
+    check.within(node, "requests", record.requests, 1..=1_000_000);
+    let list = check.at(node, "keys");
+    if record.keys.len() > 64 {
+        check.report(
+            codes::OUT_OF_RANGE,
+            list,
+            "at most 64 keys are kept beside those of the bundle",
+        );
+    }
+    for (index, key) in record.keys.iter().enumerate() {
+        if let Err(error) = key.parse::<Key>() {
+            check.report_with(
+                codes::INVALID_VALUE,
+                check.item(list, index),
+                error.message,
+                error.help.unwrap_or_default(),
+            );
+        }
+    }
 }
 
 fn kill_switches(check: &mut Check<'_>, node: NodeId, switches: &KillSwitches) {

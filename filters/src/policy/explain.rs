@@ -158,7 +158,14 @@ impl Explainer<'_, '_> {
         }
         let mut parts = Parts::new();
         let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
-        match due(policy, rule, self.request, hasher, (&self.stats, self.request.head.now), &mut parts) {
+        match due(
+            policy,
+            rule,
+            self.request,
+            hasher,
+            (&self.stats, self.request.head.now),
+            &mut parts,
+        ) {
             Err(error) => RuleOutcome::Broken(error.to_string()),
             Ok(Due::Skip) => self.missing(rule, OnMissing::Skip),
             Ok(Due::Deny) => self.missing(rule, OnMissing::Deny),

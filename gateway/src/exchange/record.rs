@@ -28,6 +28,7 @@ impl Exchange {
             self.facts.decisions.extend(state.late_decisions().iter().cloned());
         }
         let took = self.started.elapsed();
+        self.keep(session);
         self.observe(took);
         self.observe_for_edge(took);
         let span = self.span.take();

@@ -12,13 +12,16 @@ use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, Store, StoreError};
 use portcullis_bundles::trust::Trust;
 use portcullis_bundles::version::Floor;
+use portcullis_config::activation::Activation;
 use portcullis_config::policy::{BundleSource, Policy as Written};
 use portcullis_filters::policy;
 
 use super::kill_state::KillState;
 use super::load::aside;
 use super::now;
+use super::record::within_budget;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
+use crate::recorder::Recorder;
 use crate::snapshot::BundleState;
 
 /// Media types under which a bundle may be served.
@@ -40,6 +43,8 @@ pub struct PolicySource {
     source: Source,
     /// The last good bundle as it was found at the start, until one is in force.
     last_good: Option<LastGood>,
+    /// What a new bundle may change.
+    activation: Option<Activation>,
 }
 
 enum Source {
@@ -79,6 +84,7 @@ pub struct Candidate {
     floor: Floor,
     bytes: Vec<u8>,
     validator: Option<Validator>,
+    activation_override: Option<Box<str>>,
 }
 
 impl Candidate {
@@ -97,6 +103,7 @@ impl Candidate {
             floor: accepted.floor,
             bytes,
             validator,
+            activation_override: accepted.activation_override,
         }
     }
 
@@ -148,6 +155,7 @@ impl PolicySource {
             floor: state.last_good.as_ref().map(|last| last.floor),
             source: Source::open(&written.bundle, written.max_bytes.get()).map_err(PolicyError::Source)?,
             last_good: state.last_good,
+            activation: written.activation,
         };
         Ok((source, kill))
     }
@@ -236,6 +244,17 @@ impl PolicySource {
         let accepted = self.loader.accept(&bytes, now().unix(), self.floor)?;
         supported(&accepted.policies)?;
         Ok(Candidate::new(accepted, bytes, validator))
+    }
+
+    /// Tries a bundle on the recorded requests, where the configuration says what it may change about them.
+    pub fn try_out(
+        &self,
+        recorder: Option<&Recorder>,
+        old: &BundleState,
+        candidate: &Candidate,
+    ) -> Result<(), BundleRefused> {
+        let reason = candidate.activation_override.as_deref();
+        within_budget(recorder, self.activation, old, &candidate.policies, reason)
     }
 
     /// Makes a bundle the floor, durably. Only then may it come into force.

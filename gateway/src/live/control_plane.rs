@@ -55,7 +55,7 @@ impl Live {
             Some(source) => source.offered(bytes, in_force),
             None => Ok(None),
         };
-        let refused = match offered {
+        let refused = match self.tried_out(&cold, &before, offered) {
             Ok(bundle) => self.settle_bundle(&mut cold, &before, bundle).err(),
             Err(refused) => Some(refused),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_config::load::Loaded;
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
 use super::kill_state::KillState;
 use super::metrics::Samples;
 use super::observers::{ConnectionWatch, Observers};
+use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
 use super::{Live, Startup, now};
@@ -34,6 +35,8 @@ use crate::telemetry::stamp::Stamp;
 pub struct Cold {
     /// Where the policy comes from.
     pub policy: Option<PolicySource>,
+    /// Where requests are recorded.
+    pub ring: Option<Ring>,
 }
 
 /// A configuration that is good and not yet in force.
@@ -90,7 +93,8 @@ impl Live {
         let open = |written| PolicySource::open(written, stand_in.is_some());
         let opened = loaded.config.policy.as_ref().map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
-        let First { bundle, refused } = First::of(policy.as_mut(), &gateway);
+        let ring = Ring::open(loaded.config.policy.as_ref(), None)?;
+        let First { bundle, refused } = First::of(policy.as_mut(), &gateway, ring.as_ref());
         let in_force = InForce::new(bundle, kill.as_ref().map(KillState::view).unwrap_or_default());
         let cookie = stand_in.as_ref().map_or(debug::COOKIE, |_| edge::COOKIE);
         let live = Arc::new(Self {
@@ -116,7 +120,8 @@ impl Live {
             identity: Identity::new(now),
             control_plane: Arc::default(),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
-            cold: tokio::sync::Mutex::new(Cold { policy }),
+            recorder: ArcSwapOption::empty(),
+            cold: tokio::sync::Mutex::new(Cold { policy, ring }),
             kill: std::sync::Mutex::new(kill),
             kill_changes: super::audit::Changes::default(),
             swap: std::sync::Mutex::new(()),
@@ -128,6 +133,7 @@ impl Live {
         live.note_config(&begun, None);
         live.note_bundle(&begun, refused.as_ref());
         live.begin_kill_document();
+        live.begin_record(live.cold.try_lock().ok().as_ref().and_then(|cold| cold.ring.as_ref()));
         Ok(live)
     }
 
@@ -155,6 +161,7 @@ impl Live {
             Some(source) => source.look(before.policy.bundle.digest()).await,
             None => Ok(None),
         };
+        let bundle = self.tried_out(&cold, &before, bundle);
         let (bundle, bundle_refused) = bundle.map_or_else(|refused| (None, Some(refused)), |bundle| (bundle, None));
         let (config_refused, bundle_refused) = match aside(|| self.settle(&mut cold, &before, config, bundle)) {
             Ok(()) => (config_refused, bundle_refused),
@@ -291,7 +298,9 @@ impl Live {
         opened: Option<(PolicySource, KillState)>,
     ) -> Result<(), Late> {
         let (mut source, kill): (Option<_>, Option<_>) = opened.unzip();
-        let First { bundle, refused } = First::of(source.as_mut(), &config.gateway);
+        let ring = Ring::open(config.loaded.config.policy.as_ref(), cold.ring.as_ref())
+            .map_err(|error| Late::config(&format!("policy.record: {error}")))?;
+        let First { bundle, refused } = First::of(source.as_mut(), &config.gateway, ring.as_ref());
         if let (BundleState::Missing(reason), Some(refused)) = (&bundle, refused) {
             let detail = format!("its policy yields no bundle: {reason}: {}", refused.detail);
             return Err(Late::config(&detail));
@@ -306,6 +315,8 @@ impl Live {
         let view = held.as_ref().map(KillState::view).unwrap_or_default();
         self.publish_with(config, |_| InForce::new(bundle, view));
         drop(held);
+        cold.ring = ring;
+        self.begin_record(cold.ring.as_ref());
         self.begin_kill_document();
         Ok(())
     }
@@ -451,7 +462,7 @@ pub(super) struct First {
 }
 
 impl First {
-    pub(super) fn of(source: Option<&mut PolicySource>, gateway: &Gateway) -> Self {
+    pub(super) fn of(source: Option<&mut PolicySource>, gateway: &Gateway, ring: Option<&Ring>) -> Self {
         let mut bundle = BundleState::Unconfigured;
         let Some(source) = source else {
             return Self { bundle, refused: None };
@@ -460,7 +471,11 @@ impl First {
         let mut refused = None;
         let candidates = [source.last_good(), source.look_at_file()];
         for candidate in candidates.into_iter().flatten() {
-            match candidate.and_then(|candidate| take_first(source, gateway, &candidate)) {
+            let tried = candidate.and_then(|candidate| {
+                source.try_out(ring.map(|ring| &*ring.recorder), &bundle, &candidate)?;
+                take_first(source, gateway, &candidate)
+            });
+            match tried {
                 Ok(taken) => (bundle, refused) = (taken, None),
                 Err(error) => refused = Some(error),
             }

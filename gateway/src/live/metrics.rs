@@ -47,6 +47,7 @@ impl Collect for Samples {
         bundle(&snapshot, out);
         switches(&snapshot, out);
         live.kill_changes.collect(out);
+        recorded(&live, out);
         upstreams(&snapshot, out);
         load(&live, &snapshot, out);
         staples(&live, out);
@@ -258,6 +259,23 @@ fn switches(snapshot: &Snapshot, out: &mut Exposition) {
         let help = "Version of the kill-switch document in force.";
         out.gauge_u64("portcullis_kill_document_version", help, &[], list.floor.version);
     }
+}
+
+fn recorded(live: &Live, out: &mut Exposition) {
+    let Some(recorder) = live.recorder() else { return };
+    let (held, recorded, dropped) = recorder.counts();
+    out.gauge_u64(
+        "portcullis_record_requests",
+        "Requests in the ring of recorded requests.",
+        &[],
+        held,
+    );
+    let (name, help) = (
+        "portcullis_record_total",
+        "Requests that were recorded, and that were left out.",
+    );
+    out.counter(name, help, &[("result", "dropped")], dropped);
+    out.counter(name, help, &[("result", "recorded")], recorded);
 }
 
 fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {

@@ -34,6 +34,7 @@ impl Live {
             BundleState::Loaded(policies) => std::sync::Arc::clone(policies.switches()),
             BundleState::Unconfigured | BundleState::Missing(_) => std::sync::Arc::default(),
         };
+        self.keep_keys();
         self.audit("bundle", &table(before), &table(&after));
         if after.gateway.config.policy.is_none() {
             return;

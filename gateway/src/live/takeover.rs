@@ -53,7 +53,7 @@ impl Live {
             return Ok(());
         };
         let (mut source, kill) = PolicySource::open(written, self.stand_in.is_some())?;
-        let First { bundle, refused } = First::of(Some(&mut source), &snapshot.gateway);
+        let First { bundle, refused } = First::of(Some(&mut source), &snapshot.gateway, None);
         self.cold.blocking_lock().policy = Some(source);
         let in_force = InForce::new(bundle, kill.view());
         *self.kill() = Some(kill);

@@ -45,7 +45,8 @@ impl Live {
             self.watch_memory(),
             self.free_snapshots(),
             self.tend_staples(),
-            self.keep_counters()
+            self.keep_counters(),
+            self.flush_record()
         );
     }
 

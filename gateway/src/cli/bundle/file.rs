@@ -80,7 +80,7 @@ impl Text {
     fn of(name: &str, bytes: Vec<u8>) -> anyhow::Result<Self> {
         let name = name.to_owned();
         if let Some(envelope) = envelope(&bytes)? {
-            if envelope.payload_type != portcullis_bundles::envelope::PAYLOAD_TYPE {
+            if !portcullis_bundles::envelope::is_bundle_type(&envelope.payload_type) {
                 bail!(
                     "the envelope's payloadType is `{}`, which is no bundle's",
                     envelope.payload_type

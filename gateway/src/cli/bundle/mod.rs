@@ -10,6 +10,7 @@ mod judge;
 mod keygen;
 mod lint;
 mod push;
+mod replay;
 mod selftest;
 pub(crate) mod sign;
 mod verify;
@@ -64,6 +65,9 @@ pub(crate) enum Bundle {
     /// Put a signed bundle where gateways look for it, and ask them what they made of it.
     #[command(after_help = push::EXAMPLES)]
     Push(push::Push),
+    /// Say what another bundle would have made of recorded requests.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Replay),
 }
 
 /// What came of a command that judges a bundle.
@@ -89,6 +93,7 @@ impl Bundle {
             Self::Test(test) => test.run(),
             Self::Diff(diff) => diff.run(),
             Self::Push(push) => push.run(),
+            Self::Replay(replay) => replay.run(),
         };
         exit(done)
     }

@@ -50,6 +50,9 @@ pub(crate) struct Sign {
     /// The form of the signed bundle.
     #[arg(long, value_enum, default_value_t)]
     format: Form,
+    /// Why it may change more than a gateway's policy.activation allows. The reason is signed and logged.
+    #[arg(long, value_name = "REASON")]
+    override_activation: Option<String>,
     /// Where it is written, whole or not at all. Default: standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -118,7 +121,14 @@ impl Sign {
 
     fn sign(&self, json: &[u8], keys: &[SigningKey]) -> anyhow::Result<Vec<u8>> {
         match (self.format, keys) {
-            (Form::Dsse, keys) => Ok(envelope::sign_dsse(json, keys)?),
+            (Form::Line, _) if self.override_activation.is_some() => {
+                bail!("--override-activation: the line form has no room for a reason")
+            }
+            (Form::Dsse, keys) => match &self.override_activation {
+                None => Ok(envelope::sign_dsse(json, keys)?),
+                Some(reason) => envelope::sign_dsse_overriding(json, keys, reason)?
+                    .context("--override-activation: a reason of 1 to 256 bytes"),
+            },
             (Form::Line, [key]) => {
                 envelope::sign_line(json, key)?.context("the line form is signed with HMAC keys only")
             }

@@ -1,0 +1,191 @@
+//! The ring of recorded requests: the last so many lines, in memory and, where the configuration says so, in a file of the
+//! state folder. What a line holds is `portcullis_filters::policy`'s.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use portcullis_bundles::policies::Policies;
+use portcullis_config::activation::Record;
+use portcullis_config::key::Key;
+use portcullis_filters::policy::{BrokenLine, Keep, Recording, RequestOutcome};
+use portcullis_filters::request::Request;
+
+/// The file in the state folder, and the one with the secret that values are hashed with.
+pub const FILE: &str = "record";
+/// See [`FILE`].
+pub const SECRET_FILE: &str = "record-key";
+/// The first line of a file.
+pub const HEADER: &[u8] = b"portcullis-record 1";
+/// Largest file that is read.
+pub const MAX_FILE: u64 = 1 << 30;
+
+/// The ring.
+pub struct Recorder {
+    capacity: usize,
+    others: Vec<Key>,
+    keep: ArcSwap<Keep>,
+    secret: [u8; 16],
+    lines: Mutex<VecDeque<Arc<[u8]>>>,
+    /// How many there ever were.
+    recorded: AtomicU64,
+    dropped: AtomicU64,
+    /// How many there were when the file was written.
+    written: AtomicU64,
+    folder: Option<PathBuf>,
+}
+
+impl Recorder {
+    /// Opens the ring that a configuration asks for, with what the state folder has kept. A file that cannot be read is
+    /// told and left out: it proves nothing and protects nothing by itself.
+    pub fn open(written: &Record, state_dir: &Path) -> io::Result<Self> {
+        let folder = written.persist.then(|| state_dir.to_path_buf());
+        let capacity = written.requests as usize;
+        let secret = match &folder {
+            Some(folder) => secret_in(folder)?,
+            None => fresh()?,
+        };
+        let mut lines = VecDeque::new();
+        if let Some(folder) = &folder {
+            match read(&folder.join(FILE)) {
+                Ok(kept) => lines.extend(kept.into_iter().rev().take(capacity).rev()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(%error, "the recorded requests cannot be read; the ring begins empty"),
+            }
+        }
+        Ok(Self {
+            capacity,
+            others: written.keys.iter().filter_map(|key| key.parse().ok()).collect(),
+            keep: ArcSwap::from_pointee(Keep::default()),
+            secret,
+            recorded: AtomicU64::new(lines.len() as u64),
+            written: AtomicU64::new(lines.len() as u64),
+            lines: Mutex::new(lines),
+            dropped: AtomicU64::new(0),
+            folder,
+        })
+    }
+
+    /// What is kept from now on: the keys of this bundle.
+    pub fn keep_for(&self, policies: Option<&Policies>) {
+        self.keep.store(Arc::new(Keep::of(policies, &self.others)));
+    }
+
+    /// Records a request. No worker waits for another here: when the ring is busy, the request is left out and counted.
+    pub fn record(&self, request: &Request<'_>, outcome: RequestOutcome<'_>) {
+        let Some(line) = self.keep.load().line(request, &self.secret, outcome) else {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        };
+        let Ok(mut lines) = self.lines.try_lock() else {
+            self.dropped.fetch_add(1, Relaxed);
+            return;
+        };
+        if lines.len() >= self.capacity {
+            lines.pop_front();
+        }
+        lines.push_back(line.into());
+        self.recorded.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests the ring has, how many there ever were, and how many were left out.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let held = self.lines.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        (held, self.recorded.load(Relaxed), self.dropped.load(Relaxed))
+    }
+
+    /// The requests, read back; values that one of `bundles` compares with are recognised.
+    pub fn recording(&self, bundles: &[&Policies]) -> Result<Recording, BrokenLine> {
+        let lines = self.snapshot();
+        Recording::read(lines.iter().map(|line| &**line), &self.secret, bundles)
+    }
+
+    /// Writes the file, if there is one and something new to write.
+    pub fn flush(&self) -> io::Result<()> {
+        let recorded = self.recorded.load(Relaxed);
+        let Some(folder) = &self.folder else { return Ok(()) };
+        if self.written.swap(recorded, Relaxed) == recorded {
+            return Ok(());
+        }
+        let lines = self.snapshot();
+        let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum::<usize>() + HEADER.len() + 1);
+        for line in std::iter::once(HEADER).chain(lines.iter().map(|line| &**line)) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        replace(&folder.join(FILE), &text)
+    }
+
+    fn snapshot(&self) -> Vec<Arc<[u8]>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect()
+    }
+}
+
+/// The lines of a file.
+pub fn read(path: &Path) -> io::Result<Vec<Arc<[u8]>>> {
+    if fs::metadata(path)?.len() > MAX_FILE {
+        return Err(io::Error::other("it is too large"));
+    }
+    let text = fs::read(path)?;
+    let mut lines = text.split(|byte| *byte == b'\n');
+    if lines.next() != Some(HEADER) {
+        return Err(io::Error::other("it does not begin as a recording does"));
+    }
+    Ok(lines.filter(|line| !line.is_empty()).map(Arc::from).collect())
+}
+
+/// The secret in a file, 32 hexadecimal digits.
+pub fn read_secret(path: &Path) -> io::Result<[u8; 16]> {
+    let text = fs::read_to_string(path)?;
+    u128::from_str_radix(text.trim(), 16)
+        .map(u128::to_be_bytes)
+        .map_err(|_| io::Error::other("it holds no secret of a recording"))
+}
+
+/// The secret of a state folder; made when it is not there.
+fn secret_in(folder: &Path) -> io::Result<[u8; 16]> {
+    let path = folder.join(SECRET_FILE);
+    match read_secret(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret = fresh()?;
+            fs::create_dir_all(folder)?;
+            replace(&path, format!("{:032x}\n", u128::from_be_bytes(secret)).as_bytes())?;
+            Ok(secret)
+        }
+        read => read,
+    }
+}
+
+fn fresh() -> io::Result<[u8; 16]> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+/// Replaces a file whole, readable by nobody else.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension(format!("new.{}", std::process::id()));
+    let _ = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let done = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, path));
+    if done.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    done
+}
