@@ -81,14 +81,6 @@ impl Limit {
             Self::CostBased(_) => cost_based::NAME,
         }
     }
-
-    /// What a request costs, where a request says it.
-    pub const fn cost(&self) -> &Cost {
-        match self {
-            Self::TokenBucket(bucket) => &bucket.cost,
-            Self::CostBased(budget) => &budget.cost,
-        }
-    }
 }
 
 /// The limit that `algorithm` and `config` describe. `None` when something was added to `problems`.

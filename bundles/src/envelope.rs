@@ -159,7 +159,7 @@ fn open_line<'a>(bytes: &'a [u8], trust: &Trust) -> Result<Verified<'a>, Envelop
 
 fn open_dsse<'a>(bytes: &'a [u8], trust: &Trust, payload_type: &str) -> Result<Verified<'a>, EnvelopeError> {
     let envelope = dsse::parse(bytes).map_err(|why| EnvelopeError::Format(why.to_string().into()))?;
-    let Some(activation_override) = reason_of(envelope.payload_type, payload_type) else {
+    let Ok(activation_override) = reason_of(envelope.payload_type, payload_type) else {
         let why = format!("the envelope's payloadType is not `{payload_type}`");
         return Err(EnvelopeError::Format(why.into()));
     };
@@ -200,21 +200,29 @@ const OVERRIDE: &str = ";activation-override=";
 /// Longest reason.
 pub const MAX_OVERRIDE: usize = 256;
 
-/// The reason in a payload type, if it has one. `None`: it is not this type.
-fn reason_of(payload_type: &str, expected: &str) -> Option<Option<Box<str>>> {
-    let rest = payload_type.strip_prefix(expected)?;
+/// It is another payload type than the one that is expected.
+struct AnotherType;
+
+/// The reason in a payload type of this kind, if it has one.
+fn reason_of(payload_type: &str, expected: &str) -> Result<Option<Box<str>>, AnotherType> {
+    let rest = payload_type.strip_prefix(expected).ok_or(AnotherType)?;
     if rest.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    let reason = URL_SAFE_NO_PAD.decode(rest.strip_prefix(OVERRIDE)?).ok()?;
-    let reason = String::from_utf8(reason).ok()?;
+    let encoded = rest.strip_prefix(OVERRIDE).ok_or(AnotherType)?;
+    let reason = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| AnotherType)?;
+    let reason = String::from_utf8(reason).map_err(|_| AnotherType)?;
     let plain = !reason.trim().is_empty() && reason.len() <= MAX_OVERRIDE && !reason.chars().any(char::is_control);
-    (plain && expected == PAYLOAD_TYPE).then(|| Some(reason.into_boxed_str()))
+    if plain && expected == PAYLOAD_TYPE {
+        Ok(Some(reason.into_boxed_str()))
+    } else {
+        Err(AnotherType)
+    }
 }
 
 /// Whether a payload type is a bundle's.
 pub fn is_bundle_type(payload_type: &str) -> bool {
-    reason_of(payload_type, PAYLOAD_TYPE).is_some()
+    reason_of(payload_type, PAYLOAD_TYPE).is_ok()
 }
 
 fn decode(text: &str, why: &'static str) -> Result<Vec<u8>, EnvelopeError> {

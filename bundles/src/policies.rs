@@ -190,7 +190,7 @@ impl Policies {
 
     /// What requests cost, rule by rule.
     pub fn costs(&self) -> impl Iterator<Item = &Cost> {
-        self.rules().map(|rule| rule.limit.cost())
+        self.rules().filter_map(|rule| rule.limit.cost())
     }
 
     fn rules(&self) -> impl Iterator<Item = &Rule> {

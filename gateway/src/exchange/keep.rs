@@ -63,9 +63,12 @@ impl Exchange {
                 return;
             }
         }
-        let by = refused
-            .as_ref()
-            .and_then(|decision| Some((decision.policy.as_deref()?, decision.rule.as_deref()?)));
+        let by = refused.as_ref().and_then(|decision| {
+            Some((
+                decision.policy.as_deref()?,
+                decision.rule.as_deref().unwrap_or_default(),
+            ))
+        });
         let reason = match &refused {
             _ if killed => KILL_SWITCH.0,
             Some(decision) => decision.reason.0,

@@ -93,7 +93,8 @@ impl<'j> Judge<'j> {
             Some(refusal) => Verdict {
                 allowed: false,
                 reason: refusal.reason.0,
-                by: Some((refusal.policy, refusal.rule)),
+                // A policy may refuse without a rule: its breaker does.
+                by: Some((refusal.policy, refusal.rule.unwrap_or_default())),
             },
             None => Verdict {
                 allowed: true,

@@ -88,6 +88,7 @@ impl Changes {
     pub(super) fn add(&mut self, reason: &str, by: Option<(&str, &str)>, request: &Recorded) {
         self.total += 1;
         let mut name = match by {
+            Some((policy, "")) => format!("{policy} {reason}"),
             Some((policy, rule)) => format!("{policy}/{rule} {reason}"),
             None => reason.to_owned(),
         };

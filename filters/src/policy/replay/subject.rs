@@ -232,7 +232,9 @@ impl Subject for Replayed<'_> {
 
     fn parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let query = self.request.query.as_deref();
-        query.map(|query| (Cow::Borrowed("query"), Cow::Borrowed(query))).into_iter()
+        query
+            .map(|query| (Cow::Borrowed("query"), Cow::Borrowed(query)))
+            .into_iter()
     }
 }
 
