@@ -252,6 +252,15 @@ impl Live {
     }
 }
 
+/// Does what takes long without keeping the tasks of this runtime's thread from being run by another.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 /// The time: a clock that never goes back and is the same for every process of this boot, and the wall clock.
 pub fn now() -> Now {
     now_at(Instant::now())

@@ -17,9 +17,8 @@ use portcullis_config::policy::{BundleSource, Policy as Written};
 use portcullis_filters::policy;
 
 use super::kill_state::KillState;
-use super::load::aside;
-use super::now;
 use super::record::within_budget;
+use super::{aside, now};
 use crate::http_client::{self, Client, Fetched, Url, Validator};
 use crate::recorder::Recorder;
 use crate::snapshot::BundleState;

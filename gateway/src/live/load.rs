@@ -19,7 +19,7 @@ use super::observers::{ConnectionWatch, Observers};
 use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
-use super::{Live, Startup, now};
+use super::{Live, Startup, aside, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
 use crate::compile::{Heritage, compile, unmet};
@@ -367,15 +367,6 @@ impl Live {
             let in_force = InForce::new(before.policy.bundle.clone(), view);
             Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))
         });
-    }
-}
-
-/// Does what takes long without keeping the tasks of this runtime's thread from being run by another.
-pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

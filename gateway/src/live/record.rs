@@ -9,9 +9,9 @@ use portcullis_config::activation::{Activation, Record};
 use portcullis_config::policy::Policy as Written;
 use portcullis_filters::policy::{Report, replay};
 
-use super::Live;
 use super::bundle::{BundleRefused, Candidate};
-use super::load::{Cold, aside};
+use super::load::Cold;
+use super::{Live, aside};
 use crate::recorder::Recorder;
 use crate::snapshot::{BundleState, Snapshot};
 
