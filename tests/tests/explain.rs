@@ -115,7 +115,7 @@ fn it_says_what_does_not_apply_and_what_is_missing() {
     );
     let (code, told) = explain(&dir, &["--curl", "http://a/v1/x", "--claims", "{\"sub\": \"mallory\"}"]);
     assert!(
-        code == Some(1) && told.contains("kill_switch by kill switch on jwt:sub"),
+        code == Some(1) && told.contains("verdict     refused: 429 kill_switch by "),
         "{told}"
     );
     let (code, told) = explain(&dir, &["--curl", "http://a/nowhere?t=evil"]);
