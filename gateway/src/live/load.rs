@@ -11,7 +11,6 @@ use portcullis_config::load::Loaded;
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
-use super::ConfigSource;
 use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
 use super::kill_state::KillState;
 use super::metrics::Samples;
@@ -19,7 +18,7 @@ use super::observers::{ConnectionWatch, Observers};
 use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
-use super::{Live, Startup, aside, now};
+use super::{ConfigSource, Live, Startup, aside, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
 use crate::compile::{Heritage, compile, unmet};
@@ -120,7 +119,7 @@ impl Live {
             identity: Identity::new(now),
             control_plane: Arc::default(),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
-            recorder: ArcSwapOption::empty(),
+            recorder: ArcSwapOption::new(ring.as_ref().map(Ring::recorder)),
             cold: tokio::sync::Mutex::new(Cold { policy, ring }),
             kill: std::sync::Mutex::new(kill),
             kill_changes: super::audit::Changes::default(),
@@ -133,7 +132,6 @@ impl Live {
         live.note_config(&begun, None);
         live.note_bundle(&begun, refused.as_ref());
         live.begin_kill_document();
-        live.begin_record(live.cold.try_lock().ok().as_ref().and_then(|cold| cold.ring.as_ref()));
         Ok(live)
     }
 

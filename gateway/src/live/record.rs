@@ -27,6 +27,10 @@ pub struct Ring {
 }
 
 impl Ring {
+    pub(super) fn recorder(&self) -> Arc<Recorder> {
+        Arc::clone(&self.recorder)
+    }
+
     pub(super) fn open(written: Option<&Written>, before: Option<&Self>) -> std::io::Result<Option<Self>> {
         let Some((policy, record)) = written.and_then(|policy| Some((policy, policy.record.as_ref()?))) else {
             return Ok(None);
@@ -141,7 +145,7 @@ impl Live {
 
     /// Uses the ring that the configuration in force asks for, with the keys of the bundle in force.
     pub(super) fn begin_record(&self, ring: Option<&Ring>) {
-        self.recorder.store(ring.map(|ring| Arc::clone(&ring.recorder)));
+        self.recorder.store(ring.map(Ring::recorder));
         self.keep_keys();
     }
 
