@@ -26,6 +26,9 @@ pub struct ControlPlane {
     /// Time between two questions for a bundle, with `policy.bundle.control_plane`. A heartbeat's answer may ask for one at once.
     #[serde(default = "poll_interval")]
     pub poll_interval: Duration,
+    /// Time between two reports of events: counts by policy, rule and reason, bundles, starts and stops. Nothing of a request.
+    #[serde(default = "event_flush_interval")]
+    pub event_flush_interval: Duration,
     /// CA certificates to trust for `url` instead of the public ones (PEM).
     pub ca: Option<PathBuf>,
 }
@@ -42,6 +45,10 @@ pub struct Token {
 
 fn heartbeat_interval() -> Duration {
     Duration::from_secs(5)
+}
+
+fn event_flush_interval() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn poll_interval() -> Duration {

@@ -28,7 +28,7 @@ pub mod tasks;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_filters::client::Now;
@@ -53,6 +53,9 @@ use self::retired::Retired;
 
 /// Largest hand-over of counters to a new process.
 const MAX_COUNTER_BYTES: usize = 256 << 20;
+
+/// Longest that the end of the process waits for the control plane to take the last events.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings that only the start of a process reads.
 struct Startup {
@@ -244,6 +247,7 @@ impl Live {
     pub fn finish(&self) {
         self.save_counters();
         self.write_record();
+        self.control_plane.finish(PATIENCE);
         self.observers.finish();
     }
 

@@ -1,6 +1,7 @@
 //! A control plane for one gateway: knows tokens, hands out a bundle, remembers every byte that it was sent. It is as
 //! healthy, slow, absent or dishonest as the test wants it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Conduct {
     pub delay: Duration,
     /// The status, more of the header and the body of every answer, in place of the right one.
     pub answer: Option<(u16, String, String)>,
+    /// The status with which batches of events are answered, in place of 200.
+    pub events: Option<u16>,
     bundle: Option<(Vec<u8>, String)>,
 }
 
@@ -50,6 +53,7 @@ impl ControlPlane {
             clock_ahead: 0.0,
             delay: Duration::ZERO,
             answer: None,
+            events: None,
             bundle: None,
         }));
         let origin = serve(SocketAddr::from(([127, 0, 0, 1], 0)), &conduct);
@@ -122,6 +126,31 @@ impl ControlPlane {
                 .to_owned()
         };
         self.bodies("/config/ack").iter().map(said).collect()
+    }
+
+    /// The batches of events, by their idempotency keys. The same key with another body is an error.
+    pub fn batches(&self) -> BTreeMap<String, Value> {
+        let mut batches = BTreeMap::new();
+        for seen in self
+            .seen()
+            .iter()
+            .filter(|seen| seen.target().ends_with("/edge/events"))
+        {
+            let keys = seen.all("idempotency-key");
+            let key = keys.first().expect("a key").to_string();
+            let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+            assert_eq!(body["edge_id"], "edge-1");
+            let before = batches.insert(key, body.clone());
+            assert!(before.is_none_or(|before| before == body), "one key, two bodies");
+        }
+        batches
+    }
+
+    /// The events of one kind, each once.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let batches = self.batches().into_values();
+        let all = batches.flat_map(|batch| batch["events"].as_array().expect("a list").clone());
+        all.filter(|event| event["kind"] == kind).collect()
     }
 
     /// The sections `control_plane` and `policy` of a gateway that has its bundles from here. `more` is added to the former.
@@ -203,7 +232,8 @@ fn answer(conduct: &Conduct, seen: &Seen) -> (u16, String, Vec<u8>) {
             Some((_, tag)) if seen.all("if-none-match").contains(&tag.as_str()) => (304, String::new(), Vec::new()),
             Some((bundle, tag)) => (200, format!("ETag: {tag}\r\n"), bundle.clone()),
         },
-        "/api/v1/edge/config/ack" | "/api/v1/edge/events" => (200, String::new(), Vec::new()),
+        "/api/v1/edge/events" => (conduct.events.unwrap_or(200), String::new(), Vec::new()),
+        "/api/v1/edge/config/ack" => (200, String::new(), Vec::new()),
         _ => (404, String::new(), Vec::new()),
     }
 }

@@ -25,6 +25,12 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let shortest = Duration::from_millis(100);
     check.within(node, "heartbeat_interval", written.heartbeat_interval, shortest..=DAY);
     check.within(node, "poll_interval", written.poll_interval, shortest..=DAY);
+    check.within(
+        node,
+        "event_flush_interval",
+        written.event_flush_interval,
+        shortest..=DAY,
+    );
     let pulls = check.config.policy.as_ref().map(|policy| policy.bundle.control_plane);
     if let (Some(false), Some(interval)) = (pulls, check.written(node, "poll_interval")) {
         let message = "`poll_interval` is for `policy.bundle.control_plane`, which is not set";

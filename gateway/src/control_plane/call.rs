@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use portcullis_config::control_plane::ControlPlane;
 use serde::Serialize;
 
 use super::course::{Call, Failure};
+use super::events::Sealed;
 use super::token::Tokens;
 use crate::http_client::{Client, FetchError, Url};
 
@@ -23,6 +24,9 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_ANSWER: u64 = 64 << 10;
 /// Longest `ETag` that is kept.
 const MOST_ETAG: usize = 256;
+
+/// What makes a batch that is sent twice count once (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The field in which an answer names its region.
 pub(super) const REGION: &str = "portcullis-region";
@@ -44,6 +48,8 @@ pub(super) struct Trouble {
     /// For people. Nothing of a body is in it.
     pub(super) detail: String,
     pub(super) failure: Failure,
+    /// The same body will never be taken.
+    pub(super) refused_for_good: bool,
 }
 
 impl Trouble {
@@ -53,6 +59,15 @@ impl Trouble {
             reason,
             detail: detail.into(),
             failure: Failure::Retry(None),
+            refused_for_good: false,
+        }
+    }
+
+    /// Something that only another token or another control plane mends.
+    pub(super) fn denied(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            failure: Failure::Denied,
+            ..Self::new(reason, detail)
         }
     }
 }
@@ -93,11 +108,34 @@ impl Caller {
     /// Sends a body; gives the answer's.
     pub(super) async fn post(&self, call: Call, tokens: &Tokens, body: &impl Serialize) -> Result<Bytes, Trouble> {
         let body = serde_json::to_vec(body).map_err(|error| Trouble::new("protocol", error.to_string()))?;
+        self.post_bytes(call, tokens, body.into(), None).await
+    }
+
+    /// Sends a batch. `Ok(false)`: it was understood and will never be taken.
+    pub(super) async fn post_batch(&self, tokens: &Tokens, sealed: Sealed) -> Result<bool, Trouble> {
+        let key = HeaderValue::try_from(sealed.key).map_err(|error| Trouble::new("protocol", error.to_string()))?;
+        let posted = self.post_bytes(Call::Events, tokens, sealed.body.into(), Some(key));
+        match posted.await {
+            Ok(_) => Ok(true),
+            Err(trouble) if trouble.refused_for_good => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn post_bytes(
+        &self,
+        call: Call,
+        tokens: &Tokens,
+        body: Bytes,
+        key: Option<HeaderValue>,
+    ) -> Result<Bytes, Trouble> {
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        headers.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
         let request = Outgoing {
             method: Method::POST,
             path: path(call),
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: body.into(),
+            headers,
+            body,
         };
         let (status, _, body) = self.ask(&self.client, tokens, &request).await?;
         if status == StatusCode::NOT_MODIFIED {
@@ -204,6 +242,7 @@ const fn path(call: Call) -> &'static str {
         Call::Heartbeat => "/api/v1/edge/heartbeat",
         Call::Pull => "/api/v1/edge/config",
         Call::Ack => "/api/v1/edge/config/ack",
+        Call::Events => "/api/v1/edge/events",
     }
 }
 
@@ -217,17 +256,17 @@ fn status_trouble(status: StatusCode, headers: &HeaderMap) -> Trouble {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
     );
     if denied {
-        return Trouble {
-            reason: "denied",
-            detail: format!("answered with status {status}"),
-            failure: Failure::Denied,
-        };
+        return Trouble::denied("denied", format!("answered with status {status}"));
     }
     let after = headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Trouble {
         failure: Failure::Retry(after.map(Duration::from_secs)),
+        refused_for_good: matches!(
+            status,
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+        ),
         ..FetchError::Status(status.as_u16()).into()
     }
 }

@@ -1,6 +1,7 @@
 //! The task that speaks to the control plane: makes the call that is due, and tells the course and the status page how it
 //! went. Requests never wait for it, and it never ends by itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use portcullis_config::control_plane::ControlPlane;
 use tokio::time::Instant;
 
 use super::call::{Caller, Pulled, REGION_MISMATCH, Trouble};
-use super::course::{Call, Course, Failure, Intervals, Next};
-use super::shared::{ControlPlaneStatus, Shared};
+use super::course::{Call, Course, Intervals, Next};
+use super::shared::{ControlPlaneStatus, EventsStatus, Shared};
 use super::skew;
 use super::token::Tokens;
 use super::wire::{Ack, Applied, Heartbeat, HeartbeatAnswer, Register, RegisterAnswer, VERSION, Verdict};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub pulls: bool,
     /// Largest bundle.
     pub max_bundle: u64,
+    /// Where events are kept until they are sent.
+    pub state_dir: PathBuf,
 }
 
 /// The client of one control plane.
@@ -42,6 +45,7 @@ pub struct Client {
     caller: Caller,
     course: Course,
     origin: Instant,
+    flush_due: Duration,
     tokens: Option<Tokens>,
     /// The tag under which the bundle with this digest came.
     tag: Option<(Digest, HeaderValue)>,
@@ -59,7 +63,7 @@ impl Client {
             poll: settings.pulls.then(|| written.poll_interval.get()),
         };
         let course = Course::new(intervals, Duration::ZERO);
-        shared.begin(ControlPlaneStatus {
+        let status = ControlPlaneStatus {
             url: written.url.clone(),
             edge_id: written.edge_id.clone(),
             link: course.link(),
@@ -68,8 +72,11 @@ impl Client {
             last_success_at: None,
             last_error: None,
             clock_skew_seconds: None,
-        });
+            events: EventsStatus::default(),
+        };
+        shared.begin(settings.clone(), status);
         Self {
+            flush_due: written.event_flush_interval.get(),
             caller: Caller::new(written, settings.max_bundle),
             live,
             shared,
@@ -85,7 +92,9 @@ impl Client {
 
     /// Speaks to the control plane until it is dropped.
     pub async fn run(mut self) {
+        self.begin_events().await;
         loop {
+            self.flush().await;
             match self.course.next(self.origin.elapsed()) {
                 Next::Call(call) => {
                     let made = self.make(call).await;
@@ -99,6 +108,7 @@ impl Client {
     /// Waits for a call to become due, for somebody to ask for a bundle, or after a denial for another token.
     async fn rest(&mut self, wait: Duration) {
         let denied = self.course.is_denied();
+        let wait = wait.min(self.flush_due.saturating_sub(self.origin.elapsed()));
         tokio::select! {
             () = tokio::time::sleep(if denied { wait.min(LOOK) } else { wait }) => {}
             () = self.shared.asked_to_pull() => self.course.want_pull(self.origin.elapsed()),
@@ -116,7 +126,60 @@ impl Client {
             Call::Heartbeat => self.heartbeat(&tokens).await,
             Call::Pull => self.pull(&tokens).await,
             Call::Ack => self.ack(&tokens).await,
+            Call::Events => self.events(&tokens).await,
         }
+    }
+
+    /// Opens the queue. What was left there by the process before is sent first.
+    async fn begin_events(&mut self) {
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
+        let begun = move || {
+            let Settings { written, state_dir, .. } = settings;
+            shared.events().begin(&state_dir, &written.url, &written.edge_id)
+        };
+        match tokio::task::spawn_blocking(begun).await {
+            Ok(Ok(())) => self.shared.started(),
+            Ok(Err(error)) => tracing::error!(%error, "no events can be kept for the control plane"),
+            Err(error) => tracing::error!(%error, "no events can be kept for the control plane"),
+        }
+        self.events_wait();
+    }
+
+    /// Seals what was gathered, when it is time.
+    async fn flush(&mut self) {
+        let now = self.origin.elapsed();
+        if now < self.flush_due {
+            return;
+        }
+        let interval = self.settings.written.event_flush_interval.get();
+        self.flush_due = now + interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let shared = Arc::clone(&self.shared);
+        // An error of the task would be a panic of ours, which its own report tells.
+        let _ = tokio::task::spawn_blocking(move || shared.seal()).await;
+        self.events_wait();
+    }
+
+    fn events_wait(&mut self) {
+        if self.shared.events().waiting() > 0 {
+            self.course.want_events();
+        }
+    }
+
+    async fn events(&mut self, tokens: &Tokens) -> Result<(), Trouble> {
+        let shared = Arc::clone(&self.shared);
+        let first = tokio::task::spawn_blocking(move || shared.events().first()).await;
+        if let Ok(Some(sealed)) = first {
+            let taken = self.caller.post_batch(tokens, sealed.clone()).await?;
+            if !taken {
+                tracing::warn!(
+                    events = sealed.events,
+                    "the control plane refused a batch of events for good"
+                );
+            }
+            let shared = Arc::clone(&self.shared);
+            let _ = tokio::task::spawn_blocking(move || shared.events().done(&sealed, taken)).await;
+        }
+        Ok(())
     }
 
     fn note(&mut self, call: Call, made: Result<(), Trouble>) {
@@ -127,6 +190,7 @@ impl Client {
             Ok(()) => {
                 self.course.succeeded(call, now, chance);
                 self.shared.succeeded(call);
+                self.events_wait();
             }
             Err(trouble) => {
                 let (reason, error) = (trouble.reason, &*trouble.detail);
@@ -152,11 +216,7 @@ impl Client {
     async fn read_tokens(&self) -> Result<Tokens, Trouble> {
         let written = self.settings.written.token.clone();
         let read = tokio::task::spawn_blocking(move || Tokens::read(&written)).await;
-        let unreadable = |detail: String| Trouble {
-            reason: "token_unreadable",
-            detail,
-            failure: Failure::Denied,
-        };
+        let unreadable = |detail: String| Trouble::denied("token_unreadable", detail);
         read.map_err(|error| unreadable(error.to_string()))?
             .map_err(|error| unreadable(error.to_string()))
     }
@@ -183,11 +243,10 @@ impl Client {
         };
         let answer: RegisterAnswer = parse(&self.caller.post(Call::Register, tokens, &body).await?)?;
         match answer.edge_id {
-            Some(other) if other != edge_id => Err(Trouble {
-                reason: "edge_mismatch",
-                detail: "the token is that of another edge than control_plane.edge_id".to_owned(),
-                failure: Failure::Denied,
-            }),
+            Some(other) if other != edge_id => Err(Trouble::denied(
+                "edge_mismatch",
+                "the token is that of another edge than control_plane.edge_id",
+            )),
             _ => {
                 tracing::info!(edge_id, "registered with the control plane");
                 Ok(())

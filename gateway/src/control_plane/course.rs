@@ -24,11 +24,13 @@ pub enum Call {
     Pull,
     /// What became of the bundle.
     Ack,
+    /// What happened here.
+    Events,
 }
 
 impl Call {
     /// All of them, the most urgent first.
-    pub const ALL: [Self; 4] = [Self::Register, Self::Ack, Self::Pull, Self::Heartbeat];
+    pub const ALL: [Self; 5] = [Self::Register, Self::Ack, Self::Pull, Self::Heartbeat, Self::Events];
 
     /// As logs and metrics spell it.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Call {
             Self::Heartbeat => "heartbeat",
             Self::Pull => "config_pull",
             Self::Ack => "config_ack",
+            Self::Events => "events",
         }
     }
 
@@ -46,6 +49,7 @@ impl Call {
             Self::Heartbeat => 1,
             Self::Pull => 2,
             Self::Ack => 3,
+            Self::Events => 4,
         }
     }
 }
@@ -96,6 +100,7 @@ pub(super) struct Course {
     heartbeat_due: Duration,
     pull_due: Duration,
     ack_waits: bool,
+    events_wait: bool,
 }
 
 impl Course {
@@ -109,6 +114,7 @@ impl Course {
             heartbeat_due: now,
             pull_due: now,
             ack_waits: false,
+            events_wait: false,
         }
     }
 
@@ -136,7 +142,8 @@ impl Course {
         let due = match call {
             Call::Register if self.registered => return None,
             Call::Ack if !self.ack_waits => return None,
-            Call::Register | Call::Ack => Duration::ZERO,
+            Call::Events if !self.events_wait => return None,
+            Call::Register | Call::Ack | Call::Events => Duration::ZERO,
             Call::Heartbeat => self.heartbeat_due,
             Call::Pull => self.intervals.poll.map(|_| self.pull_due)?,
         };
@@ -159,6 +166,7 @@ impl Course {
             Call::Heartbeat => self.heartbeat_due = spread(self.intervals.heartbeat),
             Call::Pull => self.pull_due = self.intervals.poll.map_or(now, spread),
             Call::Ack => self.ack_waits = false,
+            Call::Events => self.events_wait = false,
         }
     }
 
@@ -218,6 +226,11 @@ impl Course {
         self.ack_waits = true;
     }
 
+    /// There are events to be sent.
+    pub(super) fn want_events(&mut self) {
+        self.events_wait = true;
+    }
+
     /// Whether something was denied, so that the token is worth watching.
     pub(super) fn is_denied(&self) -> bool {
         self.kinds.iter().any(|kind| kind.denied)
@@ -236,12 +249,13 @@ impl Course {
     }
 
     fn kind_mut(&mut self, call: Call) -> &mut Kind {
-        let [register, heartbeat, pull, ack] = &mut self.kinds;
+        let [register, heartbeat, pull, ack, events] = &mut self.kinds;
         match call {
             Call::Register => register,
             Call::Heartbeat => heartbeat,
             Call::Pull => pull,
             Call::Ack => ack,
+            Call::Events => events,
         }
     }
 }

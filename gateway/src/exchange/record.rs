@@ -31,6 +31,7 @@ impl Exchange {
         self.keep(session);
         self.observe(took);
         self.observe_for_edge(took);
+        self.live.reporter().count(self.final_status(), &self.facts.decisions);
         let span = self.span.take();
         let observers = self.live.observers();
         if observers.access_log.is_on() || span.is_some() {

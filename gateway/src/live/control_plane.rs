@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 
 use super::Live;
 use super::bundle::BundleRefused;
+use crate::control_plane::events::Reporter;
 use crate::control_plane::{Client, Settings};
+use crate::snapshot::{BundleState, Snapshot};
 use crate::telemetry::stamp::Stamp;
 
 impl Live {
@@ -43,6 +45,7 @@ impl Live {
             written: written.clone(),
             pulls: policy.bundle.control_plane,
             max_bundle: policy.max_bytes.get(),
+            state_dir: policy.state_dir.clone(),
         })
     }
 
@@ -61,6 +64,25 @@ impl Live {
         };
         self.note_bundle(&before, refused.as_ref());
         refused.map_or(Ok(()), Err)
+    }
+
+    /// What the control plane is told of.
+    pub fn reporter(&self) -> &Reporter {
+        self.control_plane.events()
+    }
+
+    /// How the load of a bundle went, for the control plane.
+    pub(super) fn report_bundle(&self, before: &Snapshot, after: &Snapshot, refused: Option<&'static str>) {
+        let (old, new) = (before.policy.bundle.digest(), after.policy.bundle.digest());
+        if refused.is_none() && old == new {
+            return;
+        }
+        let version = match &after.policy.bundle {
+            BundleState::Loaded(policies) => Some(policies.version()),
+            BundleState::Unconfigured | BundleState::Missing(_) => None,
+        };
+        let hash = new.map(|digest| format!("sha256:{digest}"));
+        self.reporter().bundle(version, hash, refused);
     }
 
     /// How long this process has been running.

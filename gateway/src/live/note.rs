@@ -39,6 +39,7 @@ impl Live {
         if after.gateway.config.policy.is_none() {
             return;
         }
+        self.report_bundle(before, &after, refused.map(|refused| refused.reason));
         let loads = &self.observers.metrics.bundle_loads;
         let mut report = self.report();
         if let Some(BundleRefused { reason, detail }) = refused {

@@ -104,6 +104,21 @@ fn nobody_is_told_anything_after_answers_of_the_wrong_one() {
 }
 
 #[test]
+fn events_come_last_and_one_batch_after_the_other() {
+    let mut course = quiet(s(0));
+    course.want_events();
+    course.want_pull(s(1));
+    assert_eq!(course.next(s(1)), Next::Call(Call::Pull));
+    course.succeeded(Call::Pull, s(1), 0.5);
+    assert_eq!(course.next(s(1)), Next::Call(Call::Events));
+    course.succeeded(Call::Events, s(1), 0.5);
+    course.want_events();
+    assert_eq!(course.next(s(1)), Next::Call(Call::Events));
+    course.succeeded(Call::Events, s(1), 0.5);
+    assert_eq!(course.next(s(1)), Next::Wait(s(4)));
+}
+
+#[test]
 fn without_bundles_from_there_nothing_is_pulled() {
     let intervals = Intervals {
         heartbeat: s(5),
@@ -126,6 +141,7 @@ enum Event {
     Hint,
     Token,
     Ack,
+    Events,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -136,6 +152,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Hint),
         1 => Just(Event::Token),
         1 => Just(Event::Ack),
+        1 => Just(Event::Events),
     ]
 }
 
@@ -156,6 +173,7 @@ proptest! {
                     earliest = [Duration::ZERO; Call::ALL.len()];
                 }
                 Event::Ack => course.want_ack(),
+                Event::Events => course.want_events(),
                 Event::Good | Event::Bad(_) | Event::Denied => {
                     let call = loop {
                         match course.next(now) {
