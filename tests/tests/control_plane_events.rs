@@ -112,18 +112,27 @@ fn what_is_sealed_survives_kill_9_during_an_outage() {
     control_plane.stop();
     assert_eq!(ask(&gateway, "a", 7), 4);
     let folder = gateway.path("state/events");
-    let files = || {
+    // The batches on the disk: a key, a line feed, a body.
+    let sealed = || {
         let queues = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let files = queues.flat_map(|queue| std::fs::read_dir(queue.path()).into_iter().flatten().flatten());
         let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
-        texts.filter(|text| text.contains("token_bucket_exceeded")).count()
+        let bodies = texts.filter_map(|text| serde_json::from_str::<Value>(text.split_once('\n')?.1).ok());
+        let events: Vec<Value> = bodies
+            .flat_map(|body| body["events"].as_array().cloned().unwrap_or_default())
+            .collect();
+        let of = |kind: &str, field: &str| -> u64 {
+            let events = events.iter().filter(|event| event["kind"] == kind);
+            events.filter_map(|event| event[field].as_u64()).sum()
+        };
+        (of("decisions", "count"), of("traffic", "requests"))
     };
-    wait("a batch on the disk", || files() == 1);
+    wait("batches on the disk", || sealed() == (4, 7));
     gateway.crash();
     control_plane.resume();
     gateway.restart();
     wait("the events", || refusals(&control_plane) == 4);
-    wait("an empty queue", || files() == 0);
+    wait("an empty queue", || sealed() == (0, 0));
     assert_eq!(sum(&control_plane.events("traffic"), "requests"), 7);
 }
 
