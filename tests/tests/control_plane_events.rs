@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -102,7 +103,7 @@ fn a_batch_that_is_sent_again_has_the_same_key_and_counts_once() {
     assert_eq!(ask(&gateway, "b", 4), 1);
     let refused = || gateway.metric("portcullis_control_plane_events_total{status=\"refused\"}");
     wait("a refusal", || refused() >= 2.0 && waiting().abs() < f64::EPSILON);
-    assert_eq!(gateway.metric("portcullis_control_plane_reachable") as u64, 1);
+    assert!(gateway.metric("portcullis_control_plane_reachable") > 0.5);
 }
 
 #[test]
@@ -162,14 +163,17 @@ fn the_last_events_are_sent_at_a_graceful_end() {
 
 /// What must stay here, and the forms in which it might leave.
 fn forms(canary: &str) -> Vec<String> {
-    let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in canary.bytes() {
+        write!(hex, "{byte:02x}").expect("a text");
+    }
     let mut forms = vec![canary.to_lowercase(), hex];
     // At each of the three places within base64's groups; the ends depend on what stands beside it.
     for before in 0..3 {
         let bytes = [&b"xx"[..before], canary.as_bytes()].concat();
         for text in [STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
             let text = text.trim_end_matches('=').to_lowercase();
-            forms.push(text[4..text.len() - 4].to_owned());
+            forms.extend(text.get(4..text.len() - 4).map(str::to_owned));
         }
     }
     forms
