@@ -54,11 +54,12 @@ pub fn text(environment: &Environment, state_dir: &Path) -> String {
         edge_id,
         poll_interval,
         heartbeat_interval,
+        event_flush_interval,
     } = &environment.bundle
     {
         let _ = writeln!(
             out,
-            "control_plane: {{ url: {}, edge_id: {}, token: {{ current: \"env:FAIRVISOR_EDGE_TOKEN\" }}, poll_interval: {poll_interval}s, heartbeat_interval: {heartbeat_interval}s }}",
+            "control_plane: {{ url: {}, edge_id: {}, token: {{ current: \"env:FAIRVISOR_EDGE_TOKEN\" }}, poll_interval: {poll_interval}s, heartbeat_interval: {heartbeat_interval}s, event_flush_interval: {event_flush_interval}s }}",
             quoted(url),
             quoted(edge_id),
         );

@@ -30,6 +30,8 @@ pub enum Bundle {
         poll_interval: u64,
         /// Seconds between two heartbeats.
         heartbeat_interval: u64,
+        /// Seconds between two reports of events.
+        event_flush_interval: u64,
     },
 }
 
@@ -118,7 +120,7 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
         };
         let poll_interval = self.seconds("FAIRVISOR_CONFIG_POLL_INTERVAL", 30)?;
         let heartbeat_interval = self.seconds("FAIRVISOR_HEARTBEAT_INTERVAL", 5)?;
-        self.seconds("FAIRVISOR_EVENT_FLUSH_INTERVAL", 60)?;
+        let event_flush_interval = self.seconds("FAIRVISOR_EVENT_FLUSH_INTERVAL", 60)?;
         let bundle = match (saas, file) {
             (Some(url), file) => {
                 if file.is_some() {
@@ -130,6 +132,7 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
                     edge_id: edge_id.unwrap_or_default(),
                     poll_interval,
                     heartbeat_interval,
+                    event_flush_interval,
                 }
             }
             (None, file) => Bundle::File(file.unwrap_or_default().into()),

@@ -269,11 +269,16 @@ fn of_control_plane(live: &Live, out: &mut Exposition) {
     let calls = ("fairvisor_saas_calls_total", "Calls of the control plane.");
     out.declare_gauge(reachable.0, reachable.1);
     out.declare_counter(calls.0, calls.1);
-    out.declare_counter("fairvisor_events_sent_total", "Events sent to the control plane.");
+    let sent = ("fairvisor_events_sent_total", "Events sent to the control plane.");
+    out.declare_counter(sent.0, sent.1);
     let Some(status) = live.control_plane().status() else {
         return;
     };
     out.gauge_bool(reachable.0, reachable.1, &[], status.reachable);
+    let events = &status.events;
+    for (status, count) in [("success", events.sent), ("error", events.refused)] {
+        out.counter(sent.0, sent.1, &[("status", status)], count);
+    }
     for call in Call::ALL {
         let (good, bad) = live.control_plane().calls(call);
         for (status, count) in [("success", good), ("error", bad)] {
