@@ -162,7 +162,7 @@ impl Exchanges {
             Progress::Done if chain.missing(&state).is_empty() => StatusCode::OK,
             Progress::Done => panic!("a receipt is missing"),
             Progress::Stop(_, _) => StatusCode::FORBIDDEN,
-            Progress::Wait(_) | Progress::Pause(_) => panic!("nothing has to be waited for"),
+            Progress::Wait(_) | Progress::Pause(_) | Progress::Body(_) => panic!("nothing has to be waited for"),
         };
         let mut response = Response {
             head: &head,

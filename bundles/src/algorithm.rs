@@ -8,6 +8,7 @@ mod check;
 pub mod circuit_breaker;
 mod cost;
 pub mod cost_based;
+pub mod llm;
 pub mod loop_detection;
 mod period;
 pub mod token_bucket;
@@ -27,6 +28,7 @@ pub(crate) use check::Check;
 pub use circuit_breaker::CircuitBreaker;
 pub use cost::Cost;
 pub use cost_based::{CostBased, CostBasedConfig};
+pub use llm::{TokenBucketLlm, TokenBucketLlmConfig};
 pub use loop_detection::LoopDetection;
 pub use period::Period;
 pub use token_bucket::{TokenBucket, TokenBucketConfig};
@@ -38,6 +40,8 @@ pub enum Limit {
     TokenBucket(TokenBucket),
     /// A budget for each period of UTC.
     CostBased(CostBased),
+    /// A model's tokens, by the minute and by the day.
+    TokenBucketLlm(TokenBucketLlm),
 }
 
 /// The numbers of an algorithm as written; which one's, the rule's `algorithm` says.
@@ -48,13 +52,12 @@ pub enum AlgorithmConfig {
     TokenBucket(TokenBucketConfig),
     /// Of `cost_based`.
     CostBased(CostBasedConfig),
+    /// Of `token_bucket_llm`.
+    TokenBucketLlm(TokenBucketLlmConfig),
 }
 
 /// The algorithms that are enforced.
-pub const NAMES: [&str; 2] = [token_bucket::NAME, cost_based::NAME];
-
-/// Algorithms of the format that this version does not enforce.
-pub const NOT_ENFORCED: [&str; 1] = ["token_bucket_llm"];
+pub const NAMES: [&str; 3] = [token_bucket::NAME, cost_based::NAME, llm::NAME];
 
 /// Blocks of a policy, which some take for algorithms of a rule.
 const BLOCKS: [&str; 2] = ["loop_detection", "circuit_breaker"];
@@ -71,6 +74,7 @@ impl Limit {
         match self {
             Self::TokenBucket(bucket) => Some(&bucket.cost),
             Self::CostBased(budget) => Some(&budget.cost),
+            Self::TokenBucketLlm(_) => None,
         }
     }
 
@@ -79,6 +83,7 @@ impl Limit {
         match self {
             Self::TokenBucket(_) => token_bucket::NAME,
             Self::CostBased(_) => cost_based::NAME,
+            Self::TokenBucketLlm(_) => llm::NAME,
         }
     }
 }
@@ -97,6 +102,10 @@ pub(crate) fn compile(algorithm: &str, config: &Json, rule: &Place<'_>, problems
             let written = read(config, &place, problems)?;
             cost_based::compile(&written, &mut Check::at(&place, problems)).map(Limit::CostBased)
         }
+        llm::NAME => {
+            let written = read(config, &place, problems)?;
+            llm::compile(&written, &place, problems).map(Limit::TokenBucketLlm)
+        }
         _ => {
             refuse(algorithm, rule, problems);
             None
@@ -109,6 +118,7 @@ pub(crate) fn is_shaped(algorithm: &str, document: &Document, config: NodeId, ou
     match algorithm {
         token_bucket::NAME => decode::<TokenBucketConfig>(document, config, &[], out).is_some(),
         cost_based::NAME => decode::<CostBasedConfig>(document, config, &[], out).is_some(),
+        llm::NAME => decode::<TokenBucketLlmConfig>(document, config, &[], out).is_some(),
         _ => true,
     }
 }
@@ -120,6 +130,7 @@ pub(crate) fn stand_in(algorithm: &str) -> Json {
         cost_based::NAME => serde_json::json!({
             "budget": 1, "period": "1h", "staged_actions": [{ "threshold_percent": 100, "action": "reject" }]
         }),
+        llm::NAME => serde_json::json!({ "tokens_per_minute": 1 }),
         _ => serde_json::Value::Null,
     })
 }
@@ -133,11 +144,7 @@ fn read<T: DeserializeOwned>(config: &Json, place: &Place<'_>, problems: &mut Pr
 fn refuse(algorithm: &str, rule: &Place<'_>, problems: &mut Problems) {
     let place = rule.field("algorithm");
     let enforced = NAMES.map(|name| format!("`{name}`")).join(", ");
-    let (message, help) = if NOT_ENFORCED.contains(&algorithm) {
-        let message = format!("this version does not enforce `{algorithm}` yet");
-        let help = format!("a limit that is not enforced is refused rather than ignored; use {enforced}");
-        (message, help)
-    } else if BLOCKS.contains(&algorithm) {
+    let (message, help) = if BLOCKS.contains(&algorithm) {
         let message = format!("`{algorithm}` is no algorithm of a rule");
         (message, format!("it is a block of the policy: `spec.{algorithm}`"))
     } else {

@@ -94,6 +94,19 @@ pub enum LimitSummary {
         /// The period.
         period: Period,
     },
+    /// A model's tokens.
+    TokenBucketLlm {
+        /// Tokens a minute.
+        tokens_per_minute: f64,
+        /// Tokens in a full bucket.
+        burst_tokens: f64,
+        /// Tokens a day.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tokens_per_day: Option<f64>,
+        /// Most tokens of one request.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_tokens_per_request: Option<u64>,
+    },
 }
 
 impl fmt::Display for LimitSummary {
@@ -104,6 +117,21 @@ impl fmt::Display for LimitSummary {
                 burst,
             } => write!(f, "{tokens_per_second} a second, {burst} at once"),
             Self::CostBased { most, period } => write!(f, "{most} in {}", period.as_str()),
+            Self::TokenBucketLlm {
+                tokens_per_minute,
+                burst_tokens,
+                tokens_per_day,
+                max_tokens_per_request,
+            } => {
+                write!(f, "{tokens_per_minute} tokens a minute, {burst_tokens} at once")?;
+                if let Some(day) = tokens_per_day {
+                    write!(f, ", {day} a day")?;
+                }
+                if let Some(most) = max_tokens_per_request {
+                    write!(f, ", {most} a request")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -181,6 +209,12 @@ impl LimitSummary {
             Limit::CostBased(budget) => Self::CostBased {
                 most: budget.most,
                 period: budget.period,
+            },
+            Limit::TokenBucketLlm(llm) => Self::TokenBucketLlm {
+                tokens_per_minute: llm.tokens_per_minute,
+                burst_tokens: llm.burst_tokens,
+                tokens_per_day: llm.tokens_per_day,
+                max_tokens_per_request: llm.max_tokens_per_request,
             },
         }
     }

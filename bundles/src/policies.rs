@@ -104,6 +104,14 @@ pub struct Condition {
     pub value: Arc<str>,
 }
 
+impl Policy {
+    /// Whether a rule of it has to see the request's body.
+    pub fn reads_body(&self) -> bool {
+        let mut rules = self.rules.iter().chain(self.fallback.as_deref());
+        rules.any(|rule| matches!(rule.limit, Limit::TokenBucketLlm(_)))
+    }
+}
+
 impl Policies {
     /// Its version.
     pub fn version(&self) -> u64 {

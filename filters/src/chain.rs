@@ -61,6 +61,8 @@ pub enum Progress {
     Wait(Waiting),
     /// Call [`Chain::on_request`] again after so long; it goes on at the same link.
     Pause(Duration),
+    /// Likewise, when the body is in [`Facts::body`], or so many bytes of it.
+    Body(usize),
 }
 
 impl Chain {
@@ -83,7 +85,7 @@ impl Chain {
         }
         while let Some(link) = self.request.get(state.cursor).and_then(|place| self.links.get(*place)) {
             let claims = request.facts.claims.clone();
-            let first = state.counts(link, Phases::REQUEST) || state.waits > 0;
+            let first = state.counts(link, Phases::REQUEST) || state.waits > 0 || state.asked;
             let mut settled = link.on_request(slot(&mut state.slots, link), request, &mut state.shadow_claims, first);
             if matches!(settled, Settled::Wait(_) | Settled::Pause(_)) && state.waits >= MAX_WAITS {
                 let error = FilterError::unavailable("filter_waits", "the filter waits again and again");
@@ -98,8 +100,12 @@ impl Chain {
                     state.waits += 1;
                     return Progress::Pause(span);
                 }
+                Settled::Body(most) => {
+                    state.asked = true;
+                    return Progress::Body(most);
+                }
                 Settled::Stop(stop, info) => return state.stop(stop, info),
-                Settled::Go => state.passed(link),
+                Settled::Go | Settled::End(_) => state.passed(link),
             }
             if identity_changed(claims.as_ref(), request.facts)
                 && let Some(stop) = self.check_identity(state, request)
@@ -150,7 +156,8 @@ impl Chain {
         Err(stop)
     }
 
-    /// Runs the hooks for a piece of the response's body, last link first.
+    /// Runs the hooks for a piece of the response's body, last link first. [`ChainState::ended`] says whether it is the last
+    /// one that the client gets.
     pub fn on_response_body(&self, state: &mut ChainState, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Stop> {
         self.on_body(&self.response_body, Phases::RESPONSE_BODY, state, chunk, last)
     }
@@ -200,7 +207,7 @@ impl Chain {
     ) -> Option<Progress> {
         match self.links.first()?.settle_for(outcome, facts, known) {
             Settled::Stop(stop, info) => Some(state.stop(stop, info)),
-            Settled::Go | Settled::Wait(_) | Settled::Pause(_) => None,
+            Settled::Go | Settled::Wait(_) | Settled::Pause(_) | Settled::Body(_) | Settled::End(_) => None,
         }
     }
 
@@ -237,8 +244,10 @@ impl Chain {
             let first = state.counts(link, phase);
             let (settled, decision) = link.on_body(slot(&mut state.slots, link), phase, chunk, last, first);
             state.record(decision);
-            if let Settled::Stop(stop, _) = settled {
-                return Err(stop);
+            match settled {
+                Settled::Stop(stop, _) => return Err(stop),
+                Settled::End(reason) => state.ended = Some(reason),
+                Settled::Go | Settled::Wait(_) | Settled::Pause(_) | Settled::Body(_) => {}
             }
         }
         Ok(())

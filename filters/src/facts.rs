@@ -1,13 +1,15 @@
 //! What filters find out and leave for each other, for the answer and for the log. One value an exchange.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::client::ClientCertificate;
+use crate::policy::llm::prompt::Ask;
 use crate::record::Decision;
 use crate::trace::Trace;
 use crate::verdict::Reason;
@@ -23,6 +25,8 @@ pub struct Facts {
     pub request_headers: HeaderEdits,
     /// Changes to the header fields of the answer, whoever gives it.
     pub response_headers: HeaderEdits,
+    /// The request's body, once a filter asked for it: see [`crate::verdict::Verdict::Body`].
+    pub body: Option<Body>,
     /// The tightest limit that was evaluated and enforced.
     pub limit: Option<Limit>,
     /// What the client is warned of: a limit that it will reach.
@@ -31,6 +35,49 @@ pub struct Facts {
     pub trace: Option<Box<Trace>>,
     /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
     pub decisions: SmallVec<[Decision; 4]>,
+}
+
+/// A request's body, as far as it is there.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// All of it, and what it asks of a model, once somebody wanted to know.
+    Whole(Bytes, OnceLock<Ask>),
+    /// It is larger than what was asked for.
+    TooLarge,
+    /// Nobody has it: somebody else asks about the request.
+    Unseen,
+}
+
+/// What a body asks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// This.
+    Read(Ask),
+    /// Nothing: it is empty.
+    Nothing,
+    /// Nobody has the body.
+    Unseen,
+    /// Nobody knows: it is too large.
+    TooLarge,
+    /// Nobody knows: it is compressed.
+    Encoded,
+}
+
+impl Body {
+    /// All of a body.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::Whole(bytes, OnceLock::new())
+    }
+
+    /// What it asks of a model. It is read once.
+    pub fn asked(&self) -> Asked {
+        match self {
+            Self::Whole(bytes, _) if bytes.is_empty() => Asked::Nothing,
+            Self::Whole(bytes, ask) => Asked::Read(*ask.get_or_init(|| Ask::read(bytes))),
+            Self::TooLarge => Asked::TooLarge,
+            Self::Unseen => Asked::Unseen,
+        }
+    }
 }
 
 impl Facts {

@@ -26,6 +26,11 @@ pub trait Filter: Sized + Send + Sync + 'static {
     /// What it keeps of a request from hook to hook; `()` costs nothing.
     type State: Default + Send + Sync + 'static;
 
+    /// Whether what a hook has left in the state is to be kept for the next hook. What is not costs no memory.
+    fn keeps(_state: &Self::State) -> bool {
+        true
+    }
+
     /// Makes it from its configuration. Touches nothing outside: no I/O, no task.
     fn build(config: Self::Config, env: &mut BuildEnv<'_>) -> Result<Self, Diagnostic>;
 

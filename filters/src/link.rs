@@ -17,7 +17,7 @@ use crate::filter::Phases;
 use crate::record::{Action, Decision, LogRecord};
 use crate::request::Request;
 use crate::response::Response;
-use crate::verdict::{FilterError, Outcome, Stop, Verdict, Waiting};
+use crate::verdict::{FilterError, Outcome, Reason, Stop, Verdict, Waiting};
 
 pub(crate) use erased::{ErasedFilter, Failed, Slot, caught};
 pub use settle::StopInfo;
@@ -57,6 +57,8 @@ pub(crate) enum Settled {
     Stop(Stop, Box<StopInfo>),
     Wait(Waiting),
     Pause(Duration),
+    Body(usize),
+    End(Reason),
 }
 
 impl Link {
@@ -69,7 +71,17 @@ impl Link {
         first: bool,
     ) -> Settled {
         let (head, policy) = (request.head, request.policy);
-        let mut hook = |facts: &mut Facts| self.filter.on_request(slot, &mut Request { head, facts, policy });
+        let mut hook = |facts: &mut Facts| match self.filter.on_request(slot, &mut Request { head, facts, policy }) {
+            Ok(Verdict::Body(_)) if facts.body.is_some() => Err(FilterError::internal(
+                "filter_waits",
+                "the filter asks for a body that it has",
+            )),
+            Ok(Verdict::End(_)) => Err(FilterError::internal(
+                "filter_ends",
+                "a request has no end of an answer",
+            )),
+            outcome => outcome,
+        };
         if self.info.mode == Mode::Enforce {
             return self.run(request.facts, first, &mut hook);
         }
@@ -91,15 +103,18 @@ impl Link {
     pub(crate) fn on_response(&self, slot: &mut Slot, response: &mut Response<'_>, first: bool) -> Settled {
         let (head, status, headers) = (response.head, response.status, response.headers);
         let mut hook = |facts: &mut Facts| {
-            later(self.filter.on_response(
-                slot,
-                &mut Response {
-                    head,
-                    status,
-                    headers,
-                    facts,
-                },
-            ))
+            later(
+                Phases::RESPONSE,
+                self.filter.on_response(
+                    slot,
+                    &mut Response {
+                        head,
+                        status,
+                        headers,
+                        facts,
+                    },
+                ),
+            )
         };
         if self.info.mode == Mode::Enforce {
             return self.run(response.facts, first, &mut hook);
@@ -125,7 +140,7 @@ impl Link {
         if let Some(untouched) = untouched.filter(|_| undo) {
             *chunk = untouched;
         }
-        self.settle(later(outcome), first)
+        self.settle(later(phase, outcome), first)
     }
 
     /// Runs the log hook. It decides nothing, so when it breaks only its fields are missing.
@@ -215,6 +230,7 @@ fn scratch(facts: &Facts) -> Facts {
         claims: facts.claims.clone(),
         request_headers: facts.request_headers.clone(),
         response_headers: facts.response_headers.clone(),
+        body: facts.body.clone(),
         limit: facts.limit.clone(),
         warning: facts.warning,
         decisions: smallvec::SmallVec::new(),
@@ -225,12 +241,16 @@ fn same(known: Option<&Arc<Claims>>, found: &Arc<Claims>) -> bool {
     known.is_some_and(|known| Arc::ptr_eq(known, found))
 }
 
-/// Only the request phase can wait.
-fn later(outcome: Outcome) -> Outcome {
+/// Only the request phase can wait, and only the response's body can end.
+fn later(phase: Phases, outcome: Outcome) -> Outcome {
     match outcome {
-        Ok(Verdict::Wait(_) | Verdict::Pause(_)) => {
+        Ok(Verdict::Wait(_) | Verdict::Pause(_) | Verdict::Body(_)) => {
             Err(FilterError::internal("filter_waits", "only the request phase can wait"))
         }
+        Ok(Verdict::End(_)) if phase != Phases::RESPONSE_BODY => Err(FilterError::internal(
+            "filter_ends",
+            "only the body of a response can be ended",
+        )),
         other => other,
     }
 }

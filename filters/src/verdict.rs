@@ -20,6 +20,12 @@ pub enum Verdict {
     Wait(Waiting),
     /// Request phase only: the same hook is called again after so long. For the few filters that hold requests back.
     Pause(Duration),
+    /// Request phase only: the same hook is called again when the body is in [`crate::facts::Facts::body`], or so many
+    /// bytes of it. Nothing goes upstream before.
+    Body(usize),
+    /// Response body only: the answer ends with the piece as the hook left it, and the upstream is not listened to any
+    /// more.
+    End(Reason),
 }
 
 impl fmt::Debug for Verdict {
@@ -29,6 +35,8 @@ impl fmt::Debug for Verdict {
             Self::Stop(stop) => f.debug_tuple("Stop").field(stop).finish(),
             Self::Wait(_) => f.write_str("Wait(..)"),
             Self::Pause(span) => f.debug_tuple("Pause").field(span).finish(),
+            Self::Body(most) => f.debug_tuple("Body").field(most).finish(),
+            Self::End(reason) => f.debug_tuple("End").field(reason).finish(),
         }
     }
 }
@@ -58,6 +66,20 @@ pub struct Denial {
     pub retry_after: Option<u32>,
     /// Header fields of the refusal, such as `WWW-Authenticate`.
     pub headers: Fields,
+    /// How its body is written.
+    pub shape: Shape,
+}
+
+/// How the body of a refusal is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// As problem+json (RFC 9457).
+    #[default]
+    Problem,
+    /// As clients of OpenAI's API read errors.
+    OpenAi,
+    /// As clients of Anthropic's API read errors.
+    Anthropic,
 }
 
 impl Denial {
@@ -69,7 +91,15 @@ impl Denial {
             detail: None,
             retry_after: None,
             headers: Fields::new(),
+            shape: Shape::Problem,
         }
+    }
+
+    /// Sets how its body is written.
+    #[must_use]
+    pub fn shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
     }
 
     /// Adds what may be told to the client.

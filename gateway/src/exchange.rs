@@ -7,6 +7,7 @@ pub mod admit;
 pub mod answer;
 pub mod decide;
 pub mod edge;
+pub mod hold;
 mod keep;
 pub mod leg;
 pub mod record;
@@ -26,7 +27,7 @@ use portcullis_filters::client::{Client, Now};
 use portcullis_filters::facts::Facts;
 use portcullis_filters::receipt::Receipt;
 use portcullis_filters::request::Head;
-use portcullis_filters::verdict::Denial;
+use portcullis_filters::verdict::{Denial, Reason};
 
 use crate::decision::described::Described;
 use crate::intake::Target;
@@ -37,6 +38,7 @@ use crate::route::RouteId;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::traces::RequestSpan;
 
+use self::hold::Held;
 use self::leg::Leg;
 
 /// The reason of a refusal because mandatory links did not run.
@@ -83,6 +85,12 @@ pub struct Exchange {
     pub request_bytes: u64,
     /// Bytes of the answer's body so far.
     pub response_bytes: u64,
+    /// The request's body, when a filter asked for it.
+    held: Option<Held>,
+    /// The client was asked for the body.
+    invited: bool,
+    /// Why a filter ended the answer before its end.
+    cut: Option<Reason>,
     /// The upstream's answer has no body.
     bodiless: bool,
     /// Times the body of an HTTP/2 request.
@@ -119,6 +127,9 @@ impl Exchange {
             status: None,
             request_bytes: 0,
             response_bytes: 0,
+            held: None,
+            invited: false,
+            cut: None,
             bodiless: false,
             body_watch: None,
             delivery: None,

@@ -8,7 +8,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use portcullis_config::site::Refusals;
 use portcullis_filters::facts::HeaderEdits;
-use portcullis_filters::verdict::{Denial, Reply};
+use portcullis_filters::verdict::{Denial, Reply, Shape};
 
 use crate::exchange::Exchange;
 use crate::forward;
@@ -42,10 +42,12 @@ impl Answer {
 
     /// A refusal.
     pub fn refusal(denial: &Denial, request_id: &str, form: Refusals) -> Result<Self> {
-        let mut answer = match form {
-            Refusals::Problem => Self::new(denial.status, problem::MEDIA_TYPE, problem(denial, request_id))?,
-            Refusals::Openai => Self::new(denial.status, "application/json", openai(denial))?,
+        let (media_type, body) = match (denial.shape, form) {
+            (Shape::Anthropic, _) => ("application/json", anthropic(denial, request_id)),
+            (Shape::OpenAi, _) | (Shape::Problem, Refusals::Openai) => ("application/json", openai(denial)),
+            (Shape::Problem, Refusals::Problem) => (problem::MEDIA_TYPE, problem(denial, request_id)),
         };
+        let mut answer = Self::new(denial.status, media_type, body)?;
         answer.header.insert_header(header::CACHE_CONTROL, "no-store")?;
         if let Some(seconds) = denial.retry_after {
             answer.header.insert_header(header::RETRY_AFTER, seconds)?;
@@ -171,6 +173,22 @@ fn openai(denial: &Denial) -> Bytes {
         message = format!("{message} ({detail})");
     }
     let body = serde_json::json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
+    format!("{body}\n").into()
+}
+
+/// The body of a refusal as clients of Anthropic's API read it.
+fn anthropic(denial: &Denial, request_id: &str) -> Bytes {
+    let kind = match denial.status {
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        _ => "invalid_request_error",
+    };
+    let message = match denial.status {
+        StatusCode::TOO_MANY_REQUESTS => format!("Rate limit exceeded: {}", denial.reason),
+        _ => format!("The request is not accepted: {}", denial.reason),
+    };
+    let error = serde_json::json!({ "type": kind, "message": message });
+    let body = serde_json::json!({ "type": "error", "error": error, "request_id": request_id });
     format!("{body}\n").into()
 }
 

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod h1;
 pub mod h2raw;
 pub mod idp;
+pub mod llm;
 pub mod load;
 pub mod mutate;
 pub mod nginx;

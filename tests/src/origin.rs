@@ -102,7 +102,8 @@ fn says_close(answer: &[u8]) -> bool {
     head.lines().any(|line| line == "connection: close")
 }
 
-fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+/// Reads a request; `None` when there is none, or not all of it.
+pub(crate) fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;

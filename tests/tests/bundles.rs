@@ -270,7 +270,7 @@ fn one_bad_policy_refuses_the_bundle() {
         assert_ne!(text, good, "{what}");
         refused(&gateway, &signer.sign_text(text.as_bytes()), "invalid");
     }
-    let text = rule("token_bucket_llm", NUMBERS, "header:x");
+    let text = rule("loop_detection", NUMBERS, "header:x");
     refused(&gateway, &signer.sign_text(text.as_bytes()), "unsupported");
     for key in ["ip:country", "ip:asn", "ip:tor"] {
         let text = rule("token_bucket", NUMBERS, key);

@@ -49,12 +49,17 @@ impl<'a, 'p> Check<'a, 'p> {
 
     /// A positive number of tokens.
     pub(crate) fn tokens(&mut self, field: &str, value: f64) -> Option<f64> {
+        self.tokens_as(field, field, value)
+    }
+
+    /// The same, for a field that messages call by another name.
+    pub(crate) fn tokens_as(&mut self, field: &str, name: &str, value: f64) -> Option<f64> {
         if !value.is_finite() || value <= 0.0 {
-            self.fail(field, &format!("{field} must be a positive number"));
+            self.fail(field, &format!("{name} must be a positive number"));
             return None;
         }
         if value > MAX_TOKENS {
-            self.fail(field, &format!("{field} must be at most {MAX_TOKENS}"));
+            self.fail(field, &format!("{name} must be at most {MAX_TOKENS}"));
             return None;
         }
         Some(value)

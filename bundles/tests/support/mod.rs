@@ -145,6 +145,7 @@ fn refuses(rule: &Rule, request: &Sample, spent: &mut HashMap<String, f64>) -> O
     let (cost, most, reason) = match &rule.limit {
         Limit::TokenBucket(bucket) => (&bucket.cost, bucket.burst, "token_bucket_exceeded"),
         Limit::CostBased(budget) => (&budget.cost, budget.most, "budget_exceeded"),
+        Limit::TokenBucketLlm(_) => unreachable!("bundles of these tests have none"),
     };
     let cost = match cost {
         Cost::Fixed(cost) | Cost::Header { default: cost, .. } | Cost::Query { default: cost, .. } => *cost,

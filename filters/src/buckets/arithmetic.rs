@@ -123,6 +123,12 @@ impl Cost {
         to_integer(tokens, 1e6)?.max(least).checked_mul(MICRO).map(Self)
     }
 
+    /// A whole number of tokens, at most [`MAX_TOKENS`].
+    pub fn whole(tokens: u64) -> Self {
+        // 10¹², as an integer.
+        Self(u128::from(tokens.min(1_000_000_000_000)) * TOKEN)
+    }
+
     /// Whether a bucket of these parameters can ever hold as much.
     pub fn fits(self, params: &Params) -> bool {
         self.0 <= params.units()

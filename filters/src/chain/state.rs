@@ -11,7 +11,7 @@ use crate::filter::Phases;
 use crate::link::{Link, Slot, StopInfo};
 use crate::receipt::Receipt;
 use crate::record::Decision;
-use crate::verdict::Stop;
+use crate::verdict::{Reason, Stop};
 
 /// What a chain remembers of an exchange. Belongs to the chain that started it.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub struct ChainState {
     /// How often the link at the cursor has waited.
     pub(super) waits: u8,
     pub(super) stopped: bool,
+    /// The link at the cursor has asked for the body.
+    pub(super) asked: bool,
+    /// Why a link ended the answer.
+    pub(super) ended: Option<Reason>,
     pub(super) receipt: Receipt,
     /// Links that have counted their exchange.
     pub(super) counted: Receipt,
@@ -52,6 +56,8 @@ impl ChainState {
             cursor: 0,
             waits: 0,
             stopped: false,
+            asked: false,
+            ended: None,
             receipt: Receipt::default(),
             counted: Receipt::default(),
             shadow_claims: None,
@@ -68,6 +74,11 @@ impl ChainState {
     /// Decisions of body hooks. Those of the other phases are in [`Facts::decisions`].
     pub fn late_decisions(&self) -> &[Decision] {
         &self.late
+    }
+
+    /// Why a link ended the answer before its end, if one did: nothing of it passes any more.
+    pub fn ended(&self) -> Option<Reason> {
+        self.ended
     }
 
     pub(super) fn record(&mut self, decision: Option<Decision>) {
@@ -87,6 +98,7 @@ impl ChainState {
         self.receipt.add(Receipt::of(link.info.place));
         self.cursor += 1;
         self.waits = 0;
+        self.asked = false;
     }
 
     pub(super) fn stop(&mut self, stop: Stop, info: Box<StopInfo>) -> Progress {

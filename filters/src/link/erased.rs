@@ -57,7 +57,15 @@ fn with_state<F: Filter>(slot: &mut Slot, hook: impl FnOnce(&mut F::State) -> Ou
     if size_of::<F::State>() == 0 {
         return caught(|| hook(&mut F::State::default())).map_err(|Failed(error, _)| error);
     }
-    let state = slot.get_or_insert_with(|| Box::new(F::State::default()));
+    let Some(state) = slot else {
+        let mut state = F::State::default();
+        let outcome = caught(|| hook(&mut state));
+        let trusted = !matches!(outcome, Err(Failed(_, true)));
+        if trusted && F::keeps(&state) {
+            *slot = Some(Box::new(state));
+        }
+        return outcome.map_err(|Failed(error, _)| error);
+    };
     let Some(state) = state.downcast_mut::<F::State>() else {
         return Err(FilterError::internal(
             "filter_state",

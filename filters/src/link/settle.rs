@@ -49,6 +49,8 @@ impl Link {
                 let enforced = self.info.mode == Mode::Enforce;
                 return (Settled::Pause(if enforced { span } else { Duration::ZERO }), None);
             }
+            Ok(Verdict::Body(most)) => return (Settled::Body(most), None),
+            Ok(Verdict::End(reason)) => return self.settle_end(reason),
             Ok(Verdict::Stop(Stop::Deny(denial))) => (Action::Deny, denial.reason, None, Some(Stop::Deny(denial))),
             Ok(Verdict::Stop(stop @ Stop::Reply(_))) => (Action::Reply, REPLIED, None, Some(stop)),
             Err(error) => {
@@ -64,6 +66,16 @@ impl Link {
             Settled::Stop(stop, Box::new(self.stop_info(action, reason, detail)))
         });
         (settled, Some(decision))
+    }
+
+    /// A link ends an answer that has begun.
+    fn settle_end(&self, reason: Reason) -> (Settled, Option<Decision>) {
+        self.info.stats.count(self.what(Action::Deny, false));
+        let settled = match self.info.mode {
+            Mode::Enforce => Settled::End(reason),
+            Mode::Shadow => Settled::Go,
+        };
+        (settled, Some(self.decision(Action::Deny, reason, None)))
     }
 
     fn what(&self, action: Action, stops: bool) -> Count {

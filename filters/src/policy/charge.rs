@@ -3,11 +3,13 @@
 
 mod cost;
 mod cost_based;
+mod llm;
 mod loops;
 mod token_bucket;
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use portcullis_bundles::algorithm::Limit;
 use portcullis_bundles::algorithm::cost_based::Stage;
 use portcullis_bundles::algorithm::loop_detection::LoopAction;
@@ -15,13 +17,14 @@ use portcullis_bundles::format::OnMissing;
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
 
+use super::llm::account::Role;
 use super::subject::Subject;
 use crate::attributes::KeyError;
 use crate::buckets::{Charge, KeyHasher, Params, Taken};
 use crate::client::Now;
 use crate::facts;
 use crate::limit_stats::LimitStats;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Shape};
 
 pub(super) use cost::told;
 pub use cost_based::BUDGET_EXCEEDED;
@@ -38,6 +41,10 @@ pub(super) struct Part<'p> {
     /// Why it refuses.
     pub(super) reason: Reason,
     pub(super) meaning: Meaning<'p>,
+    /// How its refusal is written.
+    pub(super) shape: Shape,
+    /// What it is for.
+    pub(super) role: Role,
 }
 
 /// What kind of counter it is.
@@ -74,9 +81,24 @@ pub(super) enum Due {
     Added,
     /// A key is missing and the rule is left out.
     Skip,
-    /// A key is missing and the request is refused.
-    Deny,
+    /// It refuses, whatever its counters say.
+    Refuse(Refused),
 }
+
+/// How a rule refuses a request that it does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) reason: Reason,
+    pub(super) shape: Shape,
+}
+
+/// A key is missing, and the rule says `on_missing: deny`.
+const MISSING: Refused = Refused {
+    status: StatusCode::FORBIDDEN,
+    reason: super::engine::KEY_MISSING,
+    shape: Shape::Problem,
+};
 
 /// Why a rule could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +162,7 @@ struct Applying<'p, 's, S> {
 pub(super) fn fill_ns(rule: &Rule) -> u64 {
     match &rule.limit {
         Limit::TokenBucket(bucket) => token_bucket::params(bucket).as_ref().map_or(0, Params::fill_ns),
+        Limit::TokenBucketLlm(limit) => llm::params(limit).as_ref().map_or(0, Params::fill_ns),
         // Windows know their own end.
         Limit::CostBased(_) => 0,
     }
@@ -166,7 +189,7 @@ pub(super) fn due<'p>(
         match rule.on_missing {
             OnMissing::Skip => return Ok(Due::Skip),
             OnMissing::Anonymous => hasher.add(None),
-            OnMissing::Deny => return Ok(Due::Deny),
+            OnMissing::Deny => return Ok(Due::Refuse(MISSING)),
         }
     }
     let applying = Applying {
@@ -180,6 +203,7 @@ pub(super) fn due<'p>(
     match &rule.limit {
         Limit::TokenBucket(bucket) => token_bucket::add(bucket, &applying, parts)?,
         Limit::CostBased(budget) => cost_based::add(budget, &applying, parts)?,
+        Limit::TokenBucketLlm(limit) => return llm::add(limit, &applying, parts),
     }
     Ok(Due::Added)
 }
@@ -192,6 +216,8 @@ impl<'p, S: Subject> Applying<'p, '_, S> {
             charge,
             reason,
             meaning: Meaning::Limit(&[]),
+            shape: Shape::Problem,
+            role: Role::Plain,
         }
     }
 

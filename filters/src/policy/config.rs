@@ -1,6 +1,6 @@
 //! The keys of `policy` as written. What it enforces stands in the bundle.
 
-use portcullis_config::units::Duration;
+use portcullis_config::units::{ByteSize, Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,6 +16,9 @@ pub struct PolicyConfig {
     pub throttle: ThrottleConfig,
     /// How `Retry-After` is spread.
     pub retry_jitter: RetryJitter,
+    /// How much of a request's body is held back for a rule that has to see the prompt (`token_bucket_llm`). Such a rule
+    /// refuses a larger one. At most 64MiB.
+    pub max_prompt: ByteSize,
 }
 
 /// How many requests a budget may hold back. Those beyond are refused.
@@ -46,6 +49,7 @@ impl Default for PolicyConfig {
             max_keys: 1 << 20,
             throttle: ThrottleConfig::default(),
             retry_jitter: RetryJitter::default(),
+            max_prompt: ByteSize::mib(1),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use portcullis_bundles::format::Mode;
 use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
 use portcullis_config::site;
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 
 use super::breakers::{Breakers, Spending};
 use super::charge::{Due, Parts, RuleError, due, fill_ns, loop_part};
+use super::llm::account::{Account, Accounts, accounts};
 use super::reservation::Reservation;
 use super::round::{Denying, Round};
 use super::signal::Signal;
@@ -26,7 +28,7 @@ use crate::client::Now;
 use crate::facts::Limit;
 use crate::limit_stats::LimitStats;
 use crate::record::{Action, Decision};
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Shape};
 
 /// The reason when a key is missing and the rule says `on_missing: deny`.
 pub(super) const KEY_MISSING: Reason = crate::rate_limit::KEY_MISSING;
@@ -66,6 +68,10 @@ pub(super) struct Evaluation {
     pub(super) reserved: Reservation,
     /// What it spent of circuit breakers.
     pub(super) spent: SmallVec<[Spending; 1]>,
+    /// What it was charged of a model's tokens, which is settled when the answer is known.
+    pub(super) accounts: Accounts,
+    /// Nothing was decided: a rule has to see the body first.
+    pub(super) wants_body: bool,
 }
 
 /// A rule's refusal.
@@ -75,10 +81,13 @@ pub(super) struct Refusal {
     pub(super) policy: Arc<str>,
     /// None when it is the policy's own.
     pub(super) rule: Option<Arc<str>>,
-    /// Seconds until it may be asked again; none when a key was missing.
+    /// Seconds until it may be asked again; none when waiting does not help.
     pub(super) retry_after: Option<u32>,
     /// The limit that takes longest to give way.
     pub(super) limit: Option<Limit>,
+    pub(super) status: StatusCode,
+    /// How it is written.
+    pub(super) shape: Shape,
 }
 
 impl Evaluation {
@@ -111,8 +120,12 @@ impl Engine<'_> {
         if matches.is_empty() {
             return Ok(evaluation);
         }
-        self.tell_table();
         let policies = || matches.iter().filter_map(|place| self.policies.get(*place));
+        if subject.asked().is_none() && policies().any(Policy::reads_body) {
+            evaluation.wants_body = true;
+            return Ok(evaluation);
+        }
+        self.tell_table();
         let mut round = Round::default();
         for policy in policies().filter(|policy| self.mode(policy) == Mode::Enforce) {
             self.applied(policy, subject, &mut round)?;
@@ -175,8 +188,9 @@ impl Engine<'_> {
         shadow: bool,
     ) -> Result<(), RuleError> {
         let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
-        if due(policy, rule, subject, hasher, (self.stats, self.now), &mut round.parts)? == Due::Deny {
-            round.denying.get_or_insert(Denying(policy, rule));
+        let due = due(policy, rule, subject, hasher, (self.stats, self.now), &mut round.parts)?;
+        if let Due::Refuse(refused) = due {
+            round.denying.get_or_insert(Denying(policy, rule, refused));
         }
         Ok(())
     }
@@ -202,6 +216,7 @@ impl Engine<'_> {
             evaluation.limits.extend(part.limit(taken));
             evaluation.signals.extend(Signal::of(part, taken));
         }
+        accounts(&round.parts, &answers, &mut evaluation.accounts);
         evaluation.reserved = reserved;
         evaluation.spent = std::mem::take(&mut round.spending);
     }
@@ -222,6 +237,8 @@ impl Engine<'_> {
         let mut judged = Evaluation::default();
         self.enforce(&mut round, &mut judged);
         evaluation.shadow.extend(judged.refusal.as_ref().map(would));
+        let accounts = judged.accounts.into_iter();
+        evaluation.accounts.extend(accounts.map(Account::in_shadow));
         let told = judged.signals.iter();
         let told = told.map(|signal| in_shadow(signal.decision(), &signal.policy, signal.rule.as_ref()));
         evaluation.shadow.extend(told);
@@ -266,6 +283,8 @@ fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
         rule: first.rule.map(Arc::clone),
         retry_after: Some(taken.retry_after),
         limit: slowest.limit(taken),
+        status: StatusCode::TOO_MANY_REQUESTS,
+        shape: first.shape,
     })
 }
 

@@ -5,6 +5,7 @@ use portcullis_bundles::format::{Mode, OnMissing};
 use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
 
 use super::charge::{Due, Parts, due};
+use super::engine::KEY_MISSING;
 use super::subject::Subject;
 use crate::buckets::{BucketTable, KeyHasher};
 use crate::limit_stats::LimitStats;
@@ -168,7 +169,14 @@ impl Explainer<'_, '_> {
         ) {
             Err(error) => RuleOutcome::Broken(error.to_string()),
             Ok(Due::Skip) => self.missing(rule, OnMissing::Skip),
-            Ok(Due::Deny) => self.missing(rule, OnMissing::Deny),
+            Ok(Due::Refuse(refused)) if refused.reason == KEY_MISSING => self.missing(rule, OnMissing::Deny),
+            Ok(Due::Refuse(refused)) => RuleOutcome::Counts(vec![Counter {
+                reason: refused.reason.0,
+                limit: 0,
+                remaining: 0,
+                allowed: false,
+                retry_after: 0,
+            }]),
             Ok(Due::Added) => RuleOutcome::Counts(self.counters(&parts)),
         }
     }

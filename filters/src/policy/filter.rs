@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use portcullis_bundles::algorithm::cost_based::MAX_DELAY_MS;
 use portcullis_config::diagnostic::{Diagnostic, codes};
@@ -11,13 +12,16 @@ use portcullis_config::site::Mode;
 use super::breakers::Breakers;
 use super::config::{PolicyConfig, RetryJitter, ThrottleConfig};
 use super::engine::{Engine, Evaluation, Refusal};
+use super::llm::account::{Books, CUT, Ledger};
+use super::llm::stats::LlmStats;
 use super::throttle::{QUEUE_FULL, Throttle, Ticket};
 use crate::buckets::BucketTable;
 use crate::filter::{Filter, Phases};
 use crate::jitter::{self, Salt};
 use crate::limit_stats::LimitStats;
-use crate::record::{Action, Decision};
+use crate::record::{Action, Decision, LogRecord};
 use crate::request::{Bundle, Request};
+use crate::response::Response;
 use crate::trace;
 use crate::verdict::{CONTINUE, Denial, FilterError, Outcome, Verdict};
 use crate::zones::{BuildEnv, OneShape};
@@ -30,6 +34,10 @@ pub struct PolicyFilter {
     table: Arc<BucketTable>,
     breakers: Arc<Breakers>,
     stats: Arc<LimitStats>,
+    /// What models' tokens went to, by policy.
+    llm: Arc<LlmStats>,
+    /// Most bytes of a body that are held back for a rule that has to see it.
+    max_prompt: usize,
     secret: [u8; 16],
     salt: Salt,
     throttle: Arc<Throttle>,
@@ -42,11 +50,16 @@ pub struct PolicyFilter {
 pub struct PolicyState {
     /// It was judged and is held back.
     held: Option<Ticket>,
+    /// What was reserved for it of a model's tokens.
+    ledger: Option<Box<Ledger>>,
 }
 
 impl Filter for PolicyFilter {
     const KIND: &'static str = "policy";
-    const PHASES: Phases = Phases::REQUEST;
+    const PHASES: Phases = Phases::REQUEST
+        .and(Phases::RESPONSE)
+        .and(Phases::RESPONSE_BODY)
+        .and(Phases::LOG);
     type Config = PolicyConfig;
     type State = PolicyState;
 
@@ -77,12 +90,18 @@ impl Filter for PolicyFilter {
             .zones
             .open(&env.own_zone(), &OneShape)
             .map_err(|error| env.zone_error("", &error))?;
-        check(&config.throttle, env)?;
+        let llm = env
+            .zones
+            .open(ZONE, &OneShape)
+            .map_err(|error| env.zone_error("", &error))?;
+        check(&config, env)?;
         let entropy = env.zones.entropy();
         Ok(Self {
             table,
             breakers,
             stats,
+            llm,
+            max_prompt: usize::try_from(config.max_prompt.get()).unwrap_or(usize::MAX),
             secret: entropy.hash_key,
             salt: match config.retry_jitter {
                 RetryJitter::Salted => Salt::Own(entropy.jitter_salt),
@@ -94,6 +113,10 @@ impl Filter for PolicyFilter {
         })
     }
 
+    fn keeps(state: &PolicyState) -> bool {
+        state.held.is_some() || state.ledger.is_some()
+    }
+
     fn on_request(&self, state: &mut PolicyState, request: &mut Request<'_>) -> Outcome {
         if state.held.take().is_some() {
             return CONTINUE;
@@ -103,7 +126,6 @@ impl Filter for PolicyFilter {
             Bundle::Missing(reason) => return Err(FilterError::unavailable(reason, "no bundle is in force")),
             Bundle::Unconfigured => return Err(FilterError::internal("policy_unconfigured", "there is no bundle")),
         };
-        trace::fill(policies, request);
         let engine = Engine {
             policies,
             table: &self.table,
@@ -113,15 +135,47 @@ impl Filter for PolicyFilter {
             now: request.head.now,
             shadow: self.shadow,
         };
-        let evaluation = engine
-            .evaluate(request)
-            .map_err(|error| FilterError::internal("rule_error", error.to_string()))?;
+        let evaluation = engine.evaluate(request);
+        if evaluation.as_ref().is_ok_and(|evaluation| evaluation.wants_body) {
+            return Ok(Verdict::Body(self.max_prompt));
+        }
+        trace::fill(policies, request);
+        let evaluation = evaluation.map_err(|error| FilterError::internal("rule_error", error.to_string()))?;
         Ok(self.settle(state, request, evaluation))
+    }
+
+    fn on_response(&self, state: &mut PolicyState, response: &mut Response<'_>) -> Outcome {
+        if let Some(ledger) = &mut state.ledger {
+            ledger.answered(response);
+        }
+        CONTINUE
+    }
+
+    fn on_response_body(&self, state: &mut PolicyState, chunk: &mut Option<Bytes>, last: bool) -> Outcome {
+        let ledger = state.ledger.as_mut();
+        if ledger.is_some_and(|ledger| ledger.body(chunk, last, &self.books())) {
+            return Ok(Verdict::End(CUT));
+        }
+        CONTINUE
+    }
+
+    fn on_log(&self, state: &mut PolicyState, record: &mut LogRecord) {
+        if let Some(ledger) = &mut state.ledger {
+            ledger.close(&self.books(), record);
+        }
     }
 }
 
-/// The queue's bounds are bounded.
-fn check(config: &ThrottleConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> {
+/// What is held is bounded.
+fn check(config: &PolicyConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> {
+    if !(1..=MOST_PROMPT).contains(&config.max_prompt.get()) {
+        return Err(env.wrong(
+            codes::OUT_OF_RANGE,
+            "max_prompt",
+            "between 1 byte and 64MiB are held back",
+        ));
+    }
+    let config = &config.throttle;
     if config.max_waiting > 1_000_000 {
         return Err(env.wrong(codes::OUT_OF_RANGE, "throttle", "at most 1000000 requests may wait"));
     }
@@ -131,10 +185,19 @@ fn check(config: &ThrottleConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> 
     Ok(())
 }
 
+/// The most that may be held back of one request.
+const MOST_PROMPT: u64 = 64 << 20;
 /// No bundle holds a request back for longer.
 const LONGEST_DELAY: Duration = Duration::from_millis(MAX_DELAY_MS as u64);
 
 impl PolicyFilter {
+    fn books(&self) -> Books<'_> {
+        Books {
+            table: &self.table,
+            stats: &self.llm,
+        }
+    }
+
     /// From what came of a request to the verdict.
     fn settle(&self, state: &mut PolicyState, request: &mut Request<'_>, mut evaluation: Evaluation) -> Verdict {
         for decision in evaluation.shadow.drain(..) {
@@ -151,6 +214,10 @@ impl PolicyFilter {
                 return self.turn_away(request, &mut evaluation, delay);
             }
             state.held = ticket;
+        }
+        if !evaluation.accounts.is_empty() {
+            let accounts = std::mem::take(&mut evaluation.accounts);
+            state.ledger = Some(Box::new(Ledger::open(accounts, request, self.shadow, &self.books())));
         }
         for signal in &evaluation.signals {
             request.facts.decide(signal.decision());
@@ -194,15 +261,14 @@ impl PolicyFilter {
             rule,
             retry_after,
             limit,
+            status,
+            shape,
         } = refusal;
-        let denial = match retry_after {
-            Some(seconds) => {
-                let place = (&*policy, rule.as_deref().unwrap_or_default());
-                let retry_after = jitter::spread(seconds, self.salt, request, place, reason);
-                Denial::new(StatusCode::TOO_MANY_REQUESTS, reason).retry_after(retry_after)
-            }
-            None => Denial::new(StatusCode::FORBIDDEN, reason),
-        };
+        let mut denial = Denial::new(status, reason).shape(shape);
+        if let Some(seconds) = retry_after {
+            let place = (&*policy, rule.as_deref().unwrap_or_default());
+            denial = denial.retry_after(jitter::spread(seconds, self.salt, request, place, reason));
+        }
         request.facts.limit = limit;
         let mut decision = Decision::new(Action::Deny, reason);
         (decision.policy, decision.rule) = (Some(policy), rule);

@@ -9,6 +9,7 @@ mod engine;
 mod examiner;
 mod explain;
 mod filter;
+pub mod llm;
 mod replay;
 mod reservation;
 mod round;

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use portcullis_bundles::algorithm::CircuitBreaker;
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
 
 use super::breaker::{Answer, Terms};
 use super::breakers::{Breakers, Spending};
-use super::charge::{Parts, RuleError, told};
-use super::engine::{KEY_MISSING, Refusal};
+use super::charge::{Parts, Refused, RuleError, told};
+use super::engine::Refusal;
 use super::subject::Subject;
 use crate::buckets::{Cost, KeyHasher};
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Shape};
 
 /// The reason when a circuit breaker is open.
 pub const CIRCUIT_OPEN: Reason = Reason("circuit_breaker_open");
@@ -23,7 +24,7 @@ const BLOCK: &str = "circuit_breaker";
 const FOR_GOOD_SECONDS: u32 = 60;
 
 /// A rule that refuses whatever its bucket holds.
-pub(super) struct Denying<'p>(pub(super) &'p Policy, pub(super) &'p Rule);
+pub(super) struct Denying<'p>(pub(super) &'p Policy, pub(super) &'p Rule, pub(super) Refused);
 
 /// What a request is judged by.
 #[derive(Default)]
@@ -66,15 +67,17 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The refusal of a rule that lacks a key.
+    /// The refusal of a rule that lacks a key, or that refuses the request for itself.
     pub(super) fn denied(&self) -> Option<Refusal> {
-        let Denying(policy, rule) = self.denying.as_ref()?;
+        let Denying(policy, rule, refused) = self.denying.as_ref()?;
         Some(Refusal {
-            reason: KEY_MISSING,
+            reason: refused.reason,
             policy: Arc::clone(&policy.id),
             rule: Some(Arc::clone(&rule.name)),
             retry_after: None,
             limit: None,
+            status: refused.status,
+            shape: refused.shape,
         })
     }
 
@@ -109,5 +112,7 @@ fn refusal(spending: &Spending, answer: Answer) -> Option<Refusal> {
         rule: None,
         retry_after: Some(left.map_or(FOR_GOOD_SECONDS, seconds).max(1)),
         limit: None,
+        status: StatusCode::TOO_MANY_REQUESTS,
+        shape: Shape::Problem,
     })
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderName, HeaderValue};
 use portcullis_bundles::attributes::Attributes;
 use portcullis_bundles::sample::Sample;
 use portcullis_config::key::{IpAttribute, Key};
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::attributes::{self, KeyError};
 use crate::buckets::KeyHasher;
 use crate::claims::NotScalar;
+use crate::facts::{Asked, Body};
 use crate::request::{Request, query_parameters};
 
 /// What the engine judges.
@@ -27,6 +29,12 @@ pub(super) trait Subject {
 
     /// A header field that tells a cost.
     fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
+
+    /// The same, when somebody who is trusted says it.
+    fn trusted_header(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
+
+    /// What the body asks of a model. `None`: it was not looked for yet.
+    fn asked(&self) -> Option<Asked>;
 
     /// A query parameter that tells a cost.
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError>;
@@ -58,6 +66,19 @@ impl Subject for Request<'_> {
 
     fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
         attributes::header(self, name)
+    }
+
+    fn trusted_header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        attributes::header(self, name).filter(|_| self.head.client.peer_is_trusted)
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        let body = self.facts.body.as_ref()?;
+        let coding = self.head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        let coding = coding.map(<[u8]>::trim_ascii).unwrap_or_default();
+        let encoded = !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+        let there = !matches!(body, Body::Unseen);
+        Some(if encoded && there { Asked::Encoded } else { body.asked() })
     }
 
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {
@@ -108,6 +129,15 @@ impl Subject for Sample {
         self.headers
             .get(name)
             .map(|value| attributes::readable(value.as_bytes()))
+    }
+
+    /// Whoever writes a test is trusted.
+    fn trusted_header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        Subject::header(self, name)
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        Some(Asked::Unseen)
     }
 
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {

@@ -3,6 +3,7 @@
 mod budgets;
 mod examiner;
 mod guards;
+mod llm;
 mod rules;
 mod shadow;
 
@@ -221,6 +222,7 @@ fn all_links_share_the_counters_and_agree_on_their_room() {
         "{apart}"
     );
     assert!(error("filters: [{ policy: { max_keys: 0 } }]").contains("out-of-range"));
+    assert!(error("filters: [{ policy: { max_prompt: 65MiB } }]").contains("out-of-range"));
     assert!(error("filters: [{ policy: { max_key: 5 } }]").contains("did you mean `max_keys`?"));
 }
 

@@ -4,10 +4,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{Bench, RequestBuilder};
-use crate::chain::Progress;
+use crate::chain::{ChainState, Progress};
 use crate::facts::Facts;
 use crate::receipt::Receipt;
 use crate::record::LogRecord;
@@ -21,6 +22,10 @@ pub struct Upstream {
     pub status: StatusCode,
     /// The header fields.
     pub headers: HeaderMap,
+    /// The pieces of its body. None: it gives the body up before its first byte.
+    pub body: Vec<Bytes>,
+    /// It gives the body up before its end.
+    pub breaks_off: bool,
 }
 
 /// What came of an exchange.
@@ -34,6 +39,10 @@ pub struct Answered {
     pub headers: HeaderMap,
     /// The header fields that the upstream saw. `None`: it saw nothing.
     pub upstream: Option<HeaderMap>,
+    /// The upstream's body, as the client sees it.
+    pub body: Vec<u8>,
+    /// Why a filter ended it, if one did.
+    pub ended: Option<Reason>,
     /// What filters found out.
     pub facts: Facts,
     /// The receipt.
@@ -60,6 +69,7 @@ impl Bench {
                 Progress::Done if self.chain.missing(&state).is_empty() => break None,
                 Progress::Done => break Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "missing_receipt")),
                 Progress::Stop(stop, _) => break Some(stop),
+                Progress::Body(most) => facts.body = Some(request.held(most)),
                 Progress::Wait(waiting) => {
                     let polled = pin!(waiting).poll(&mut Context::from_waker(Waker::noop()));
                     assert_eq!(polled, Poll::Ready(()), "nobody else would wake this test");
@@ -96,6 +106,10 @@ impl Bench {
             answer = Answer::from(stop);
         }
         facts.response_headers.apply(&mut answer.headers);
+        let mut body = Vec::new();
+        if seen.is_some() && answer.reason.is_none() {
+            body = self.pass_body(&mut state, upstream);
+        }
         let mut log = LogRecord::default();
         self.chain.on_log(&mut state, &mut log);
         let Answer {
@@ -108,11 +122,31 @@ impl Bench {
             reason,
             headers,
             upstream: seen,
+            body,
+            ended: state.ended(),
             facts,
             receipt: state.receipt(),
             log,
             paused,
         }
+    }
+}
+
+impl Bench {
+    /// Sends the upstream's body through the chain until it ends or a filter ends it.
+    fn pass_body(&self, state: &mut ChainState, upstream: &Upstream) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (place, piece) in (1..).zip(&upstream.body) {
+            let last = place == upstream.body.len() && !upstream.breaks_off;
+            let mut chunk = Some(piece.clone());
+            let passed = self.chain.on_response_body(state, &mut chunk, last);
+            assert!(passed.is_ok(), "a body is not refused");
+            body.extend_from_slice(&chunk.unwrap_or_default());
+            if state.ended().is_some() {
+                break;
+            }
+        }
+        body
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::switches::{AllSwitches, Switches};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::START;
 use crate::claims::Claims;
 use crate::client::{Client, Now};
-use crate::facts::Facts;
+use crate::facts::{Body, Facts};
 use crate::request::{Bundle, Head, PolicyView, Request};
 
 /// A request that can be put before a filter or a chain, any number of times.
@@ -27,6 +28,7 @@ pub struct RequestBuilder {
     claims: Option<Arc<Claims>>,
     bundle: Policy,
     switches: AllSwitches,
+    body: Bytes,
 }
 
 #[derive(Clone)]
@@ -59,6 +61,7 @@ impl RequestBuilder {
             claims: None,
             bundle: Policy::Unconfigured,
             switches: AllSwitches::default(),
+            body: Bytes::new(),
         }
     }
 
@@ -143,6 +146,22 @@ impl RequestBuilder {
     pub fn switches(mut self, switches: Switches) -> Self {
         self.switches = AllSwitches::new([Arc::new(switches)]);
         self
+    }
+
+    /// Gives it a body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Its body, held back as the gateway does: at most `most` bytes.
+    pub fn held(&self, most: usize) -> Body {
+        if self.body.len() <= most {
+            Body::whole(self.body.clone())
+        } else {
+            Body::TooLarge
+        }
     }
 
     /// What a filter would find out before the one that is tested.

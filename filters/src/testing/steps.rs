@@ -12,6 +12,8 @@
 //! @jwks main {"keys": []}         publishes the keys of an issuer
 //! @upstream 200                   what the upstream answers from here on, its fields on the lines below
 //! @upstream X-Powered-By: PHP
+//! @answer {"usage": {}}           the body of what the upstream answers from here on
+//! @body {"messages": []}          the body of requests from here on; `@body` alone takes it away
 //! > GET /v1/x?a=b                 a request; `x5` behind it sends it five times, with the same result
 //! > X-Tenant: a                   its header fields
 //! ^ X-User: alice                 the upstream sees this field (`*`: with any value)
@@ -25,7 +27,8 @@ mod compare;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_bundles::policies::Policies;
 use portcullis_config::units::Duration;
 use serde_json::Value;
@@ -59,6 +62,7 @@ struct World {
     host: String,
     tls: bool,
     claims: Option<Value>,
+    body: Bytes,
     upstream: Upstream,
 }
 
@@ -71,6 +75,7 @@ impl Default for World {
             host: "example.com".to_owned(),
             tls: false,
             claims: None,
+            body: Bytes::new(),
             upstream: Upstream::default(),
         }
     }
@@ -134,7 +139,8 @@ impl Run<'_> {
         let mut request = RequestBuilder::new(method, target)
             .host(&world.host)
             .ip(&world.ip)
-            .at(world.now);
+            .at(world.now)
+            .body(world.body.clone());
         if let Some(peer) = &world.via {
             request = request.via(peer);
         }
@@ -192,6 +198,8 @@ impl Run<'_> {
             "host" => rest.clone_into(&mut world.host),
             "via" => world.via = Some(rest.to_owned()),
             "tls" => world.tls = true,
+            "body" => world.body = Bytes::copy_from_slice(rest.as_bytes()),
+            "answer" => world.upstream.body = vec![Bytes::copy_from_slice(rest.as_bytes())],
             "claims" if rest.is_empty() => world.claims = None,
             "claims" => world.claims = Some(serde_json::from_str(rest).map_err(|error| error.to_string())?),
             "advance" => {
@@ -231,7 +239,7 @@ impl World {
         if let Ok(status) = text.parse::<StatusCode>() {
             self.upstream = Upstream {
                 status,
-                headers: HeaderMap::new(),
+                ..Upstream::default()
             };
             return Ok(());
         }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use pingora_error::Result;
+use pingora_error::{Error, Result};
 use pingora_proxy::Session;
 use portcullis_filters::chain::Progress;
 use portcullis_filters::request::Request;
 use portcullis_filters::verdict::{Denial, Reason, Reply, Stop};
 
-use super::{Exchange, chain_of, head, subject};
+use super::{Exchange, chain_of, head, hold, subject};
 use crate::client;
 use crate::intake;
 use crate::listener::Connection;
@@ -26,6 +26,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 const ALLOWED_EVERYWHERE: HeaderValue = HeaderValue::from_static(problem::METHODS);
 
+/// Why a request does not go on.
+pub(super) enum Halt {
+    /// It is refused.
+    Refused(Denial),
+    /// It did not come to its end.
+    Broken(Box<Error>),
+}
+
+impl Halt {
+    /// The refusal. What broke is one too, where nothing was to be read.
+    pub(super) fn denial(self) -> Denial {
+        match self {
+            Self::Refused(denial) => denial,
+            Self::Broken(error) => broken(error),
+        }
+    }
+}
+
+impl From<Denial> for Halt {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
 impl Exchange {
     /// Takes the request in. `true`: it was answered.
     pub async fn receive(&mut self, session: &mut Session) -> Result<bool> {
@@ -41,7 +65,8 @@ impl Exchange {
         let answer = match self.admit(session).await {
             Ok(None) => return self.invite_body(session).await,
             Ok(Some(answer)) => answer,
-            Err(denial) => self.refusal(session, denial)?,
+            Err(Halt::Refused(denial)) => self.refusal(session, denial)?,
+            Err(Halt::Broken(error)) => return Err(error),
         };
         self.answer(session, answer).await?;
         Ok(true)
@@ -49,9 +74,7 @@ impl Exchange {
 
     /// Asks a client that waits for it (RFC 9110, 10.1.1) to send the body: nothing stands against the request any more.
     async fn invite_body(&mut self, session: &mut Session) -> Result<bool> {
-        if session.as_http1().is_some() && expects_to_continue(session) {
-            session.as_mut().write_continue_response().await?;
-        }
+        self.invite(session).await?;
         self.body_watch = self
             .connection
             .as_ref()
@@ -59,8 +82,15 @@ impl Exchange {
         Ok(false)
     }
 
+    async fn invite(&mut self, session: &mut Session) -> Result<()> {
+        if session.as_http1().is_some() && expects_to_continue(session) && !std::mem::replace(&mut self.invited, true) {
+            session.as_mut().write_continue_response().await?;
+        }
+        Ok(())
+    }
+
     /// Decides whether the request goes upstream (`None`) or is answered by us.
-    async fn admit(&mut self, session: &mut Session) -> Result<Option<Answer>, Denial> {
+    async fn admit(&mut self, session: &mut Session) -> Result<Option<Answer>, Halt> {
         self.identify(session)?;
         self.check_limits(session)?;
         let found = self.find_route(session);
@@ -78,7 +108,8 @@ impl Exchange {
             Found::Route(_) => match self.own_answer()? {
                 None => self.take_place().map(|()| None),
                 answer => Ok(answer),
-            },
+            }
+            .map_err(Halt::from),
             Found::None if self.target.as_ref().is_some_and(|target| &*target.path == "*") => {
                 let answer = Answer::new(StatusCode::NO_CONTENT, "", bytes::Bytes::new());
                 Ok(Some(
@@ -87,8 +118,8 @@ impl Exchange {
                         .map_err(broken)?,
                 ))
             }
-            Found::None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route"))),
-            Found::MethodNotAllowed(methods) => Err(method_not_allowed(&methods)?),
+            Found::None => Err(Denial::new(StatusCode::NOT_FOUND, Reason("no_route")).into()),
+            Found::MethodNotAllowed(methods) => Err(method_not_allowed(&methods)?.into()),
         }
     }
 
@@ -177,42 +208,56 @@ impl Exchange {
     }
 
     /// Runs the request phase of the chain. A filter may answer.
-    pub(super) async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Box<Reply>>, Denial> {
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
-        let chain = chain_of(&snapshot, self.route);
+    pub(super) async fn run_chain(&mut self, session: &mut Session) -> Result<Option<Box<Reply>>, Halt> {
         self.begin_debug(session);
-        let state = self.chain.insert(chain.start());
-        let (Some(target), Some(client)) = (&self.target, &self.client) else {
-            return Err(Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("target_unknown")));
-        };
-        let policy = snapshot.policy.view(snapshot.gateway.expired, self.now.unix());
         loop {
-            let progress = {
-                let (method, headers) = subject(session.req_header(), self.described.as_deref());
-                let head = head(method, headers, target, client, self.now);
-                chain.on_request(
-                    state,
-                    &mut Request {
-                        head: &head,
-                        facts: &mut self.facts,
-                        policy,
-                    },
-                )
-            };
-            match progress {
+            match self.step(session)? {
                 Progress::Done => return Ok(None),
                 Progress::Wait(future) => {
                     // Whether it came in time is the filter's to find out: it is asked again.
                     let _ = tokio::time::timeout(LONGEST_WAIT, future).await;
                 }
                 Progress::Pause(span) => tokio::time::sleep(span.min(LONGEST_PAUSE)).await,
+                Progress::Body(most) => self.hold_body(session, most).await.map_err(Halt::Broken)?,
                 Progress::Stop(Stop::Deny(denial), info) => {
                     self.denied_by = Some(info.link);
-                    return Err(denial);
+                    return Err(denial.into());
                 }
                 Progress::Stop(Stop::Reply(reply), _) => return Ok(Some(reply)),
             }
         }
+    }
+
+    /// Runs the request phase of the chain as far as it comes.
+    fn step(&mut self, session: &Session) -> Result<Progress, Denial> {
+        let chain = chain_of(&self.snapshot, self.route);
+        let state = self.chain.get_or_insert_with(|| chain.start());
+        let (Some(target), Some(client)) = (&self.target, &self.client) else {
+            return Err(Denial::new(StatusCode::INTERNAL_SERVER_ERROR, Reason("target_unknown")));
+        };
+        let policy = self
+            .snapshot
+            .policy
+            .view(self.snapshot.gateway.expired, self.now.unix());
+        let (method, headers) = subject(session.req_header(), self.described.as_deref());
+        let head = head(method, headers, target, client, self.now);
+        let facts = &mut self.facts;
+        let mut request = Request {
+            head: &head,
+            facts,
+            policy,
+        };
+        Ok(chain.on_request(state, &mut request))
+    }
+
+    /// Holds the body back for a filter that asked for it.
+    async fn hold_body(&mut self, session: &mut Session, most: usize) -> Result<()> {
+        self.invite(session).await?;
+        let limit = to_usize(self.snapshot.gateway.config.limits.request_body_bytes.get());
+        let (held, body) = hold::hold(session, most.min(limit), self.connection.as_ref()).await?;
+        self.held = Some(held).filter(|held| !held.is_empty());
+        self.facts.body = Some(body);
+        Ok(())
     }
 
     /// The answer of a route that is ours to give. `None`: an upstream gives it.

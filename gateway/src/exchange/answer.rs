@@ -74,10 +74,14 @@ impl Exchange {
         if self.bodiless && chunk.as_ref().is_some_and(|chunk| !chunk.is_empty()) {
             return Err(self.fail(StatusCode::BAD_GATEWAY, Fault::BodyForbidden.reason()));
         }
-        if let Some(state) = &mut self.chain
-            && let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last)
-        {
-            return Err(self.stopped(stop));
+        if self.cut.is_some() {
+            return self.after_cut(session, chunk, last);
+        }
+        if let Some(state) = &mut self.chain {
+            if let Err(stop) = chain_of(&self.snapshot, self.route).on_response_body(state, chunk, last) {
+                return Err(self.stopped(stop));
+            }
+            self.cut = state.ended();
         }
         let bytes = chunk.as_ref().map_or(0, Bytes::len);
         self.response_bytes += bytes as u64;
@@ -92,8 +96,26 @@ impl Exchange {
         Ok(())
     }
 
+    /// A filter ended the answer. Once the client has its last piece, so that nothing of it is lost, the upstream is let go.
+    fn after_cut(&mut self, session: &Session, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+        *chunk = None;
+        let delivered = session.as_ref().body_bytes_sent() as u64 >= self.response_bytes;
+        if last || !delivered {
+            return Ok(());
+        }
+        Error::e_explain(ErrorType::InternalError, "a filter ended the answer")
+    }
+
     /// The exchange failed: answers with what went wrong while that is still possible.
     pub async fn failed(&mut self, session: &mut Session, error: &Error) -> FailToProxy {
+        if self.cut.is_some() && error.esource() != &ErrorSource::Downstream {
+            // The answer ends as if the upstream had ended it.
+            let ended = session.write_response_body(None, true).await;
+            return FailToProxy {
+                error_code: self.status.map_or(0, |status| status.as_u16()),
+                can_reuse_downstream: ended.is_ok(),
+            };
+        }
         let violation = self.connection.as_ref().and_then(|connection| connection.violation());
         let denial = self.denial.take().or_else(|| violation.map(Denial::from));
         let Some(denial) = denial.or_else(|| denial_of(error)) else {

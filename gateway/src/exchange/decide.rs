@@ -9,11 +9,12 @@ use http::{HeaderMap, StatusCode};
 use pingora_error::Result;
 use pingora_proxy::Session;
 use portcullis_filters::client::Client;
+use portcullis_filters::facts::Body;
 use portcullis_filters::verdict::{Denial, Reason, Reply, Stop};
 use tokio::time::timeout;
 
 use super::Exchange;
-use super::admit::method_not_allowed;
+use super::admit::{Halt, method_not_allowed};
 use crate::client;
 use crate::decision::Protocol;
 use crate::decision::answer::{self, Decision};
@@ -95,7 +96,9 @@ impl Exchange {
             Found::None => None,
         };
         self.check_load()?;
-        if let Some(reply) = self.run_chain(session).await? {
+        // The body is with whoever asks.
+        self.facts.body = Some(Body::Unseen);
+        if let Some(reply) = self.run_chain(session).await.map_err(Halt::denial)? {
             return Ok(Some(reply));
         }
         match found {

@@ -90,6 +90,9 @@ impl Exchange {
         self.leg.attempts += 1;
         // What was read of the body is sent again from its beginning.
         self.request_bytes = 0;
+        if let Some(held) = &mut self.held {
+            held.again();
+        }
         self.leg.began = Some(Instant::now());
         self.leg.selected = Some(selected);
         Ok(peer)
@@ -188,6 +191,9 @@ impl Exchange {
 
     /// A piece of the request's body, on its way up.
     pub fn request_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
+        if let Some(held) = &mut self.held {
+            held.put_back(chunk);
+        }
         let received = chunk.as_ref().map_or(0, Bytes::len);
         self.request_bytes += received as u64;
         match &self.body_watch {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Version;
+use http::{StatusCode, Version};
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use portcullis_filters::receipt::Receipt;
@@ -19,6 +19,9 @@ use crate::telemetry::traces::RequestSpan;
 impl Exchange {
     /// Records the exchange.
     pub fn record(&mut self, session: &Session, error: Option<&Error>) {
+        if let Some(reason) = self.cut {
+            self.denial = Some(Denial::new(StatusCode::OK, reason));
+        }
         if let (Some(error), None) = (error, &self.denial) {
             self.denial = Some(Denial::new(answer::client_closed(), self.cut_short(error)));
         }

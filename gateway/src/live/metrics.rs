@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::limit_stats::LimitStats;
+use portcullis_filters::policy::llm::stats::{LlmStats, PolicyTokens, Settled};
 use portcullis_filters::policy::{Breakers, Throttle};
 
 use super::{Live, now};
@@ -128,6 +129,11 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
     }
     throttles(snapshot, out);
     breakers(snapshot, out);
+    for (_, stats) in snapshot.gateway.zones.each::<LlmStats>() {
+        for (policy, tokens) in stats.each() {
+            llm(&policy, &tokens, out);
+        }
+    }
     for (zone, stats) in snapshot.gateway.zones.each::<LimitStats>() {
         let missing = [
             ("skipped", stats.missing_skipped()),
@@ -203,6 +209,33 @@ fn breakers(snapshot: &Snapshot, out: &mut Exposition) {
             breakers.alerts_total(),
         );
     }
+}
+
+/// What models' tokens went to.
+fn llm(policy: &str, tokens: &PolicyTokens, out: &mut Exposition) {
+    let kinds = [
+        ("reserved", tokens.reserved()),
+        ("actual", tokens.actual()),
+        ("unused", tokens.unused()),
+        ("overrun", tokens.overrun()),
+    ];
+    for (kind, count) in kinds {
+        let help = "Tokens of models: reserved, used, given back, used beyond what was reserved.";
+        let labels = [("kind", kind), ("policy", policy)];
+        out.counter("portcullis_llm_tokens_total", help, &labels, count);
+    }
+    for how in Settled::ALL {
+        let help = "Exchanges with models, by how it is known what they took.";
+        let labels = [("policy", policy), ("settled", how.as_str())];
+        out.counter("portcullis_llm_exchanges_total", help, &labels, tokens.settled(how));
+    }
+    let help = "Streams that were cut off at their limit.";
+    out.counter(
+        "portcullis_llm_streams_cut_total",
+        help,
+        &[("policy", policy)],
+        tokens.cut(),
+    );
 }
 
 fn bundle(snapshot: &Snapshot, out: &mut Exposition) {

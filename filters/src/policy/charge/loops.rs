@@ -10,8 +10,9 @@ use portcullis_bundles::policies::Policy;
 use super::{Meaning, Part, RuleError};
 use crate::buckets::{Charge, Cost, KeyHasher, Params, Window};
 use crate::client::Now;
+use crate::policy::llm::account::Role;
 use crate::policy::subject::Subject;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Shape};
 
 /// The reason when a request is part of a loop.
 pub const LOOP_DETECTED: Reason = Reason("loop_detected");
@@ -51,5 +52,7 @@ pub(in crate::policy) fn part<'p>(
         charge,
         reason: LOOP_DETECTED,
         meaning: Meaning::Loop(loops.action),
+        shape: Shape::Problem,
+        role: Role::Plain,
     })
 }

@@ -13,6 +13,7 @@ use super::super::subject::Subject;
 use super::record::{Line, hashed};
 use crate::attributes::KeyError;
 use crate::buckets::KeyHasher;
+use crate::facts::Asked;
 
 /// Requests that were recorded, in the order of time.
 #[derive(Debug, Default)]
@@ -224,6 +225,15 @@ impl Subject for Replayed<'_> {
 
     fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
         self.cost(&format!("header:{name}"))
+    }
+
+    /// Nobody recorded who said it.
+    fn trusted_header(&self, _: &HeaderName) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        Some(Asked::Unseen)
     }
 
     fn query(&self, name: &str) -> Result<Option<Cow<'_, str>>, KeyError> {

@@ -16,7 +16,7 @@ use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::chain::{Chain, Progress};
 use portcullis_filters::claims::Claims;
 use portcullis_filters::client::{Client, Now};
-use portcullis_filters::facts::Facts;
+use portcullis_filters::facts::{Body, Facts};
 use portcullis_filters::gate::KILL_SWITCH;
 use portcullis_filters::policy::{PolicyStep, explain};
 use portcullis_filters::receipt::Receipt;
@@ -326,6 +326,8 @@ impl Way<'_> {
                 Progress::Done => break,
                 // What it waits for is not fetched; the chain gives up by itself.
                 Progress::Wait(_) | Progress::Pause(_) => {}
+                // Nor is the body there.
+                Progress::Body(_) => facts.body = Some(Body::Unseen),
                 Progress::Stop(stopped, info) => {
                     stop = Some((stopped, info.link));
                     break;
