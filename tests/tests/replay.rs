@@ -190,7 +190,8 @@ fn whoever_signs_may_override_the_budget_with_a_reason() {
     // The reason is part of what is signed.
     let text = String::from_utf8(overriding.clone()).expect("text");
     let (before, after) = text.split_once(";activation-override=").expect("the reason");
-    let plain = format!("{before}{}", &after[after.find('"').expect("its end")..]);
+    let (_, behind) = after.split_once('"').expect("its end");
+    let plain = format!("{before}\"{behind}");
     assert_eq!(publish(&gateway, plain.as_bytes()).1, "invalid_signature");
     let (code, said) = portcullis(&dir, &["bundle", "verify", "signed", "--trust", "portcullis.yaml"]);
     assert_eq!(code, Some(0), "{said}");

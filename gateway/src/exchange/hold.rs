@@ -77,7 +77,7 @@ pub async fn hold(session: &mut Session, most: usize, connection: Option<&Arc<Co
             session.as_mut().enable_retry_buffering();
         }
         let piece = read(session, over_http1 || held.is_empty()).await;
-        let Some(piece) = piece.map_err(|error| error.into_down())? else {
+        let Some(piece) = piece.map_err(Error::into_down)? else {
             break;
         };
         watch.as_ref().inspect(|watch| BodyWatch::received(watch, piece.len()));
