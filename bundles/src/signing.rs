@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_config::secret::Secret;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
-use ring::{error, hmac};
+use ring::{error, hkdf, hmac};
 use zeroize::Zeroizing;
 
 use crate::trust::{KeyAlgorithm, Trust};
@@ -91,6 +91,24 @@ pub fn generate(algorithm: KeyAlgorithm) -> Result<NewKey, SigningError> {
         algorithm,
         public_key: key.public_key(),
         private,
+    })
+}
+
+/// The HMAC key of one gateway, from a key that only the publisher holds: HKDF with SHA-256 (RFC 5869), the name of the
+/// gateway as `info`. Whoever has it can sign for this gateway and for no other.
+pub fn derive(publisher: &Secret, edge_id: &str) -> Result<NewKey, SigningError> {
+    let bytes = publisher.expose();
+    if bytes.len() < Trust::MIN_HMAC_BYTES {
+        return Err(SigningError::ShortHmac(bytes.len()));
+    }
+    let mut key = Zeroizing::new([0u8; 32]);
+    let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"portcullis bundle key 1").extract(bytes);
+    let info = [edge_id.as_bytes()];
+    extracted.expand(&info, hkdf::HKDF_SHA256)?.fill(key.as_mut())?;
+    Ok(NewKey {
+        algorithm: KeyAlgorithm::HmacSha256,
+        private: Secret::new(STANDARD.encode(key.as_ref()).into_bytes()),
+        public_key: None,
     })
 }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_bundles::envelope::{MAX_SIGNATURES, PAYLOAD_TYPE, open, sign_dsse, sign_line};
 use portcullis_bundles::loader::RefusedReason;
-use portcullis_bundles::signing::{SigningError, SigningKey, generate};
+use portcullis_bundles::signing::{SigningError, SigningKey, derive, generate};
 use portcullis_bundles::trust::{KeyAlgorithm, Trust, TrustError};
 use portcullis_config::secret::Secret;
 use serde_json::{Value, json};
@@ -368,4 +368,15 @@ fn what_is_no_private_key_is_said_to_be_none() {
         read(Some(KeyAlgorithm::EcdsaP256), ed25519),
         SigningError::NotAKey(KeyAlgorithm::EcdsaP256)
     );
+}
+
+#[test]
+fn a_gateways_key_is_derived_from_the_publishers() {
+    let derived = |publisher: &[u8], edge: &str| derive(&Secret::new(publisher.into()), edge);
+    let publisher = b"0123456789abcdef0123456789abcdef";
+    // Computed with Python's hmac: extract with the salt, expand with the name and the byte 1 (RFC 5869, section 2).
+    let expected = b"KDPGvXRqRpS5ayPQSRzMilTW1vaYVuuL8zdPTHzeF0M=";
+    assert_eq!(derived(publisher, "edge-1").unwrap().private.expose(), expected);
+    assert_ne!(derived(publisher, "edge-2").unwrap().private.expose(), expected);
+    assert_eq!(derived(b"short", "edge-1").unwrap_err(), SigningError::ShortHmac(5));
 }

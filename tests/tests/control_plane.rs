@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_e2e::bundle::{Signer, bucket};
+use portcullis_bundles::signing::derive;
+use portcullis_config::secret::Secret;
+use portcullis_e2e::bundle::{Signer, bucket, json};
 use portcullis_e2e::control_plane::ControlPlane;
 use portcullis_e2e::gateway::{Builder, Gateway, replace, wait};
 use portcullis_e2e::load::Load;
@@ -311,4 +313,38 @@ fn a_clock_that_differs_is_told_until_it_agrees() {
     assert!(gateway.metric("portcullis_control_plane_clock_skew_seconds") < -3500.0);
     control_plane.be(|conduct| conduct.clock_ahead = 0.0);
     wait("agreement", || skew().is_none());
+}
+
+#[test]
+fn another_gateways_bundle_is_refused() {
+    let publisher = Secret::new(b"a publisher's key of more than 32 bytes".to_vec());
+    let derived = |edge: &str| derive(&publisher, edge).expect("a key").private;
+    let signer = |id: &str, edge: &str| Signer::of_secret(id, derived(edge).expose());
+    let control_plane = ControlPlane::start();
+    let policy = "policy:\n  bundle: { control_plane: true }\n  trust: { hmac: [{ id: bundles, secret: \"file:{dir}/edge-1.key\" }] }\n  state_dir: \"{dir}/state\"\n";
+    control_plane.publish(&signer("bundles", "edge-1").sign(&version(1)));
+    let yaml = control_plane.yaml_with(policy, ", poll_interval: 100ms") + SITES;
+    let gateway = Builder::new(&yaml)
+        .file("token", ControlPlane::TOKEN)
+        .file("edge-1.key", derived("edge-1").expose())
+        .start();
+    in_force(&gateway, 1);
+    let clients = load(&gateway);
+    let mut expected = vec!["applied".to_owned()];
+    wait("an answer", || control_plane.acks() == expected);
+    for (id, reason) in [("bundles", "invalid_signature"), ("edge-2", "unknown_key")] {
+        let other = signer(id, "edge-2");
+        for bundle in [other.sign(&version(2)), other.sign_line(&json(&version(2)))] {
+            control_plane.publish(&bundle);
+            // A line names no key, so that it can only be wrong.
+            let line = bundle.first() != Some(&b'{');
+            let reason = if line { "invalid_signature" } else { reason };
+            expected.push(reason.to_owned());
+            wait(reason, || control_plane.acks() == expected);
+            in_force(&gateway, 1);
+        }
+    }
+    control_plane.publish(&signer("bundles", "edge-1").sign_line(&json(&version(2))));
+    in_force(&gateway, 2);
+    finish(clients);
 }

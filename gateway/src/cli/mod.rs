@@ -4,9 +4,11 @@ mod admin;
 pub(crate) mod bundle;
 mod check;
 pub(crate) mod client;
+mod connect;
 mod explain;
 pub(crate) mod format;
 mod kill;
+mod logs;
 mod output;
 
 use std::path::PathBuf;
@@ -79,6 +81,12 @@ enum Command {
     /// Make a running gateway load its configuration and bundle anew.
     #[command(after_help = admin::RELOAD_EXAMPLES)]
     Reload(admin::Reload),
+    /// Show a control plane this gateway's token, and write down what a gateway needs to begin.
+    #[command(after_help = connect::EXAMPLES)]
+    Connect(connect::Connect),
+    /// Print the lines of an access log that are asked for.
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(logs::Logs),
     /// Make, sign, verify and look at policy bundles.
     #[command(subcommand, after_help = bundle::EXIT_CODES)]
     Bundle(bundle::Bundle),
@@ -144,6 +152,8 @@ impl Command {
             Self::Schema(schema) => schema.run(),
             Self::Status(status) => status.run(),
             Self::Reload(reload) => reload.run(),
+            Self::Connect(connect) => connect.run(),
+            Self::Logs(logs) => logs.run(),
             Self::Bundle(bundle) => Ok(bundle.run()),
             Self::Explain(explain) => Ok(explain.run()),
             Self::Kill(kill) => kill.run(),

@@ -17,6 +17,13 @@ pub struct Register<'a> {
     pub timestamp: f64,
 }
 
+/// `POST /api/v1/edge/register` of somebody who does not know his name yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Introduction {
+    /// The version of this binary.
+    pub version: &'static str,
+}
+
 /// `POST /api/v1/edge/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Heartbeat<'a> {

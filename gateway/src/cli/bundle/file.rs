@@ -165,18 +165,23 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let written = if special {
         fs::write(path, bytes)
     } else {
-        rename_over(path, bytes)
+        rename_over(path, bytes, 0o644)
     };
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn rename_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// The same for what only its owner may read.
+pub(crate) fn replace_secret(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    rename_over(path, bytes, 0o600).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn rename_over(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o644)
+        .mode(mode)
         .open(&temporary)?;
     let renamed = file
         .write_all(bytes)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use portcullis_bundles::signing::{NewKey, generate};
+use portcullis_bundles::signing::{NewKey, derive, generate};
 use portcullis_bundles::trust::{KeyAlgorithm, Trust};
+use portcullis_config::secret::SecretRef;
 
 use super::Judged;
 use crate::cli::format::{say, tell_line};
@@ -17,6 +18,10 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   portcullis bundle keygen --id release-2026 --out release-2026.pem
   portcullis bundle keygen --algorithm hmac_sha256 --id shared --out shared.key
+
+A key for each gateway, from one that only the publisher holds:
+  portcullis bundle keygen --algorithm hmac_sha256 --derive-from file:publisher.key \\
+    --edge-id edge-1 --id edge-1 --out edge-1.key
 
 The private key goes to FILE, readable by you alone, and the lines for portcullis.yaml to standard
 output. Ed25519 is recommended: whoever holds an HMAC key to verify with can also sign with it.";
@@ -30,6 +35,12 @@ pub(crate) struct Keygen {
     /// The id under which gateways know the key.
     #[arg(long)]
     id: String,
+    /// Derive the key of one gateway from this one, `env:NAME` or `file:PATH`, which only the publisher holds.
+    #[arg(long, value_name = "REFERENCE", requires = "edge_id")]
+    derive_from: Option<String>,
+    /// The gateway that the derived key is for: its `control_plane.edge_id`.
+    #[arg(long, value_name = "NAME", requires = "derive_from")]
+    edge_id: Option<String>,
     /// Where the private key is written. An existing file is never overwritten.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -61,7 +72,7 @@ impl From<Algorithm> for KeyAlgorithm {
 
 impl Keygen {
     pub(crate) fn run(self) -> anyhow::Result<Judged> {
-        let key = generate(self.algorithm.into())?;
+        let key = self.key()?;
         check(&key, &self.id)?;
         write(&self.out, &key)?;
         tell_line(format_args!(
@@ -71,6 +82,20 @@ impl Keygen {
         tell_line("In portcullis.yaml:\n");
         say(trust(&key, &self.id, &self.out));
         Ok(Judged::Good)
+    }
+}
+
+impl Keygen {
+    fn key(&self) -> anyhow::Result<NewKey> {
+        let (Some(from), Some(edge_id)) = (&self.derive_from, &self.edge_id) else {
+            return Ok(generate(self.algorithm.into())?);
+        };
+        if self.algorithm != Algorithm::HmacSha256 {
+            bail!("only HMAC keys are derived: --algorithm hmac_sha256");
+        }
+        // Not for clap to read: it would repeat what is wrong, which may be the key itself.
+        let reference: SecretRef = from.parse().context("--derive-from")?;
+        derive(&reference.resolve()?, edge_id).context("--derive-from")
     }
 }
 
