@@ -198,7 +198,9 @@ fn whoever_signs_may_override_the_budget_with_a_reason() {
     assert_eq!(code, Some(0), "{said}");
     let (version, reason, detail) = publish(&gateway, &overriding);
     assert_eq!((version, reason.as_str()), (Some(2), ""), "{detail}");
-    assert!(gateway.log().contains("INC-7: stop the crawl"), "{}", gateway.log());
+    wait("the reason in the log", || {
+        gateway.log().contains("INC-7: stop the crawl")
+    });
 }
 
 #[test]
