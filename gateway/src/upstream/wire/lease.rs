@@ -27,6 +27,9 @@ const HELD: usize = 1400;
 /// leave something lying.
 const SIP: usize = 8 << 10;
 const SMALL_SIP: usize = 1 << 10;
+/// Turns that the answer to an upgrade waits: when Pingora reads 101 before it has noticed that the request has no body, it
+/// takes that for the tunnel's end.
+const PATIENCE: u8 = 3;
 
 /// One attempt's way to a server: the peer's own connector.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ impl L4Connect for Call {
             line: Arc::clone(&self.line),
             idle_for: self.idle_for,
             in_chunks: self.expect.chunked,
+            patience: if self.expect.upgrade { PATIENCE } else { 0 },
             brake: self.brake.get().cloned(),
             held: Vec::new(),
             released: false,
@@ -88,6 +92,8 @@ struct Lease {
     line: Arc<Line>,
     idle_for: Duration,
     in_chunks: bool,
+    /// How many times an answer still has to wait.
+    patience: u8,
     /// Of a client that takes several answers at once.
     brake: Option<Brake>,
     /// A chunk's size that waits for its data, so that both go out at once.
@@ -170,6 +176,11 @@ fn refused(fault: Fault) -> io::Error {
 impl AsyncRead for Lease {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.patience > 0 {
+            this.patience -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let sip = this.sip();
         let wire = this.wire()?;
         // Pingora's question whether an idle connection is still good, asked when it would keep it: "closed" makes it
