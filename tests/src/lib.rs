@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod bundle;
+pub mod chat;
 pub mod control_plane;
 pub mod corpus;
 pub mod edge;
@@ -25,6 +26,7 @@ pub mod ports;
 pub mod proxies;
 pub mod siege;
 pub mod skip;
+pub mod source;
 pub mod strict;
 pub mod suite;
 pub mod tls;

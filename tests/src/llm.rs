@@ -11,10 +11,11 @@
 //! | `x-model-status` | its status, with an error in the body |
 //! | `x-model-pause-ms` | it rests so long before each token |
 //! | `x-model-dies-after` | it closes the connection after so many tokens |
+//! | `x-model-waits-after` | it says nothing more after so many tokens, until nobody listens any more |
 //! | `x-model-lines` | how its lines end: `lf`, `crlf` or `cr` |
 //! | `x-model-encoding` | the `Content-Encoding` that it claims |
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -174,10 +175,14 @@ impl Answering<'_> {
         self.stream.write_all(head.as_bytes()).ok()?;
         let pause = number(self.request, "x-model-pause-ms").unwrap_or(0);
         let dies_after = number(self.request, "x-model-dies-after");
+        let waits_after = number(self.request, "x-model-waits-after");
         self.begin()?;
         for token in 0..tokens {
             if dies_after == Some(token) {
                 return Some(false);
+            }
+            if waits_after == Some(token) {
+                return self.wait();
             }
             std::thread::sleep(Duration::from_millis(pause));
             self.event(&self.delta())?;
@@ -185,6 +190,12 @@ impl Answering<'_> {
         }
         self.end()?;
         self.stream.write_all(b"0\r\n\r\n").ok().map(|()| true)
+    }
+
+    /// Until nobody listens any more.
+    fn wait(&mut self) -> Option<bool> {
+        while self.stream.read(&mut [0]).is_ok_and(|count| count > 0) {}
+        None
     }
 
     fn begin(&mut self) -> Option<()> {

@@ -4,9 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,10 +13,8 @@ use portcullis_e2e::gateway::{Builder, Gateway, wait};
 use portcullis_e2e::h1;
 use portcullis_e2e::idp::{Idp, Key, now};
 use portcullis_e2e::origin::Origin;
+use portcullis_e2e::source::{answer, serve_tls};
 use portcullis_e2e::tls::Authority;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
 /// An issuer as it should be, but for the keys that are given.
@@ -158,37 +154,7 @@ fn leeway() {
 fn document(keys: &[&Key], padding: usize) -> Vec<u8> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     let body = format!("{}{}", json!({ "keys": keys }), " ".repeat(padding));
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-fn serve_tls(dir: &Path, answer: Vec<u8>) -> SocketAddr {
-    let chain = vec![CertificateDer::from_pem_file(dir.join("server.crt")).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_file(dir.join("server.key")).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a certificate with its key");
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut stream = StreamOwned::new(connection, stream);
-            if stream.read(&mut [0; 4096]).is_ok() {
-                let _ = stream.write_all(&answer);
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-    address
+    answer(body.as_bytes())
 }
 
 #[test]

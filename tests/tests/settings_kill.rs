@@ -3,20 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
-
 use portcullis_bundles::envelope;
 use portcullis_bundles::signing::{NewKey, SigningKey, generate};
 use portcullis_bundles::trust::KeyAlgorithm;
 use portcullis_e2e::bundle::Signer;
 use portcullis_e2e::gateway::{Builder, Gateway, wait};
+use portcullis_e2e::source::{answer, serve_tls, trusted};
 use portcullis_e2e::tls::Authority;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 const FILE: &str = "document: { file: \"{dir}/kill.signed\" }";
@@ -50,17 +43,12 @@ fn public_keys_of(algorithm: KeyAlgorithm, list: &str) {
     let (own, document) = signed(algorithm);
     let (other, _) = signed(algorithm);
     let (own, other) = (own.public_key.expect("a key"), other.public_key.expect("a key"));
-    for (id, key, expected) in [
-        ("k1", &own, (Some(1), "")),
-        ("k2", &own, (None, "unknown_key")),
-        ("k1", &other, (None, "invalid_signature")),
-    ] {
-        let trust = format!("trust: {{ {list}: [{{ id: {id}, public_key: \"{key}\" }}] }}");
+    for (trust, expected) in trusted(list, &own, &other) {
         let gateway = builder(&format!("{FILE}, {trust}"))
             .file("kill.signed", &document)
             .start();
         let (version, reason) = state(&gateway);
-        assert_eq!((version, reason.as_str()), expected, "{list} {id}");
+        assert_eq!((version, reason.as_str()), expected, "{trust}");
     }
 }
 
@@ -114,44 +102,13 @@ fn max_bytes() {
     }
 }
 
-/// Serves a document over TLS with `server.crt`.
-fn serve_tls(dir: &Path, document: Vec<u8>) -> SocketAddr {
-    let chain = vec![CertificateDer::from_pem_file(dir.join("server.crt")).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_file(dir.join("server.key")).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a certificate with its key");
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut stream = StreamOwned::new(connection, stream);
-            if stream.read(&mut [0; 4096]).is_ok() {
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-                    document.len()
-                );
-                let _ = stream.write_all(&[head.as_bytes(), &document].concat());
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-    address
-}
-
 #[test]
 fn ca_of_the_document() {
     let (authority, other) = (Authority::new(), Authority::new());
     let signer = Signer::new("kill");
     let files = tempfile::tempdir().expect("a temporary folder");
     authority.issue(files.path(), "server", &["localhost"]);
-    let server = serve_tls(files.path(), signer.sign_kill_text(LIST));
+    let server = serve_tls(files.path(), answer(&signer.sign_kill_text(LIST)));
     for (ca, expected) in [
         (", ca: \"{dir}/ca.pem\"", (Some(1), "")),
         (", ca: \"{dir}/other.pem\"", (None, "source_unreadable")),

@@ -3,9 +3,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,10 +15,8 @@ use portcullis_e2e::bundle::{Signer, bucket};
 use portcullis_e2e::gateway::{Builder, Gateway, replace, wait};
 use portcullis_e2e::h1;
 use portcullis_e2e::origin::Origin;
+use portcullis_e2e::source::{answer, serve_tls, trusted};
 use portcullis_e2e::tls::Authority;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const SITE: &str =
     "sites: [{ hosts: [\"*\"], filters: [{ policy: {} }], routes: [{ respond: { status: 200, body: here } }] }]\n";
@@ -86,17 +81,12 @@ fn public_keys_of(algorithm: KeyAlgorithm, list: &str) {
     let (own, bundle) = signed("k1", algorithm);
     let (other, _) = signed("k1", algorithm);
     let (own, other) = (own.public_key.expect("a key"), other.public_key.expect("a key"));
-    for (id, key, expected) in [
-        ("k1", &own, (Some(1), "")),
-        ("k2", &own, (None, "unknown_key")),
-        ("k1", &other, (None, "invalid_signature")),
-    ] {
-        let trust = format!("trust: {{ {list}: [{{ id: {id}, public_key: \"{key}\" }}] }}");
+    for (trust, expected) in trusted(list, &own, &other) {
         let gateway = Builder::new(&policy(&[FILE, &trust]))
             .file("policy.bundle", &bundle)
             .start();
         let (version, reason) = bundle_state(&gateway);
-        assert_eq!((version, reason.as_str()), expected, "{list} {id}");
+        assert_eq!((version, reason.as_str()), expected, "{trust}");
     }
 }
 
@@ -236,17 +226,7 @@ fn expired() {
 /// Serves the bundle that `current` holds.
 fn serve(current: &Arc<Mutex<Vec<u8>>>) -> Origin {
     let current = Arc::clone(current);
-    Origin::with(move |_| document(&current.lock().expect("the bundle")))
-}
-
-fn document(body: &[u8]) -> Vec<u8> {
-    let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    answer.extend_from_slice(body);
-    answer
+    Origin::with(move |_| answer(&current.lock().expect("the bundle")))
 }
 
 #[test]
@@ -273,40 +253,13 @@ fn url_and_poll_interval_of_the_bundle() {
     assert!(asked_rarely.seen().iter().all(|seen| seen.target() == "/24h"));
 }
 
-/// Serves a bundle over TLS with `server.crt`.
-fn serve_tls(dir: &Path, bundle: Vec<u8>) -> SocketAddr {
-    let chain = vec![CertificateDer::from_pem_file(dir.join("server.crt")).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_file(dir.join("server.key")).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a certificate with its key");
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut stream = StreamOwned::new(connection, stream);
-            if stream.read(&mut [0; 4096]).is_ok() {
-                let _ = stream.write_all(&document(&bundle));
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-    address
-}
-
 #[test]
 fn ca_of_the_bundle() {
     let (authority, other) = (Authority::new(), Authority::new());
     let signer = Signer::new("k1");
     let files = tempfile::tempdir().expect("a temporary folder");
     authority.issue(files.path(), "server", &["localhost"]);
-    let server = serve_tls(files.path(), signer.sign(&limits(1)));
+    let server = serve_tls(files.path(), answer(&signer.sign(&limits(1))));
     for (ca, accepted) in [
         (", ca: \"{dir}/ca.pem\"", true),
         (", ca: \"{dir}/other.pem\"", false),

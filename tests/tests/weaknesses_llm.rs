@@ -4,92 +4,22 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests fail by panicking, as tests do
 
 use bytes::Bytes;
-use portcullis_e2e::bundle::Signer;
-use portcullis_e2e::gateway::{Builder, Gateway, PATIENCE, wait};
-use portcullis_e2e::h1::{Answer, Connection, request};
-use portcullis_e2e::llm::{Model, TOKEN, Truth};
+use portcullis_e2e::chat::{ANTHROPIC, OPENAI, Setup, chat};
+use portcullis_e2e::gateway::PATIENCE;
+use portcullis_e2e::h1::{Connection, request};
+use portcullis_e2e::llm::TOKEN;
 use serde_json::{Value, json};
 
 const WIDE: &str = "tokens_per_minute: 1, burst_tokens: 100000";
 /// Of a token each, so that nothing else is rounded.
 const STEP: &str = "streaming: { buffer_tokens: 1 }";
 
-struct Setup {
-    gateway: Gateway,
-    model: Model,
-}
-
-/// A gateway in front of a model, with one policy `chat` of these numbers.
 fn setup(config: &str) -> Setup {
-    setup_with(config, "enforce", "")
+    Setup::of(config)
 }
 
 fn setup_with(config: &str, mode: &str, filter: &str) -> Setup {
-    let (signer, model) = (Signer::new("k1"), Model::start());
-    let bundle = format!(
-        "bundle_version: 1\npolicies:\n- id: chat\n  spec:\n    mode: {mode}\n    selector: {{ pathPrefix: /v1 }}\n    rules:\n    - {{ name: tokens, limit_keys: [\"header:x-key\"], algorithm: token_bucket_llm, algorithm_config: {{ {config} }} }}\n"
-    );
-    let yaml = format!(
-        "listeners: [{{ name: public, address: \"{{public}}\", h2c: true }}]\n{}upstreams: {{ model: {{ servers: [\"{}\"] }} }}\nsites: [{{ hosts: [\"*\"], filters: [{{ policy: {{ {filter} }} }}], routes: [{{ proxy: {{ upstream: model }} }}] }}]\n",
-        signer.policy(),
-        model.address
-    );
-    let gateway = Builder::new(&yaml).file("policy.bundle", signer.sign(&bundle)).start();
-    Setup { gateway, model }
-}
-
-const OPENAI: &str = "/v1/chat/completions";
-const ANTHROPIC: &str = "/v1/messages";
-
-fn chat(tokens: usize, more: &Value) -> Vec<u8> {
-    let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": TOKEN.repeat(tokens) }] });
-    body.as_object_mut()
-        .expect("an object")
-        .extend(more.as_object().expect("an object").clone());
-    body.to_string().into_bytes()
-}
-
-impl Setup {
-    fn ask(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut all = vec![("X-Key", "k"), ("Content-Type", "application/json")];
-        all.extend_from_slice(headers);
-        request(self.gateway.public, "POST", "a", path, &all, body)
-    }
-
-    /// A counter of the policy.
-    fn counter(&self, series: &str) -> u64 {
-        // Whole numbers print without a point.
-        self.gateway.metric(series).to_string().parse().expect("a counter")
-    }
-
-    fn tokens(&self, kind: &str) -> u64 {
-        self.counter(&format!(
-            "portcullis_llm_tokens_total{{kind=\"{kind}\",policy=\"chat\"}}"
-        ))
-    }
-
-    fn settled(&self, by: &str) -> u64 {
-        self.counter(&format!(
-            "portcullis_llm_exchanges_total{{policy=\"chat\",settled=\"{by}\"}}"
-        ))
-    }
-
-    /// What the policy was charged, once everything is settled.
-    fn charged(&self, exchanges: u64) -> u64 {
-        let all = || {
-            ["usage", "counted", "unread", "nothing"]
-                .map(|by| self.settled(by))
-                .iter()
-                .sum::<u64>()
-        };
-        wait("the books", || all() >= exchanges);
-        self.tokens("actual")
-    }
-
-    /// The only truth so far.
-    fn truth(&self) -> Truth {
-        self.model.truths(1).remove(0)
-    }
+    Setup::with(config, mode, filter, "")
 }
 
 fn within_one(charged: u64, truth: u64) {
@@ -348,27 +278,6 @@ fn a_body_that_is_held_back_goes_up_as_it_came() {
         assert_eq!(setup.ask(OPENAI, &[], &body).status, 200, "{size}");
         assert!(setup.model.truths(count)[count - 1].asked.body == body, "{size}");
     }
-    let chunked = |size: usize| {
-        let mut bytes =
-            format!("POST {OPENAI} HTTP/1.1\r\nHost: a\r\nX-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
-        for piece in vec![b'y'; size].chunks(5000) {
-            bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
-            bytes.extend_from_slice(piece);
-            bytes.extend(b"\r\n");
-        }
-        bytes.extend(b"0\r\n\r\n");
-        Connection::open(setup.gateway.public).ask(&bytes).expect("an answer")
-    };
-    assert_eq!(chunked(60_000).status, 200);
-    let last = setup.model.truths(sizes.len() + 1).pop().expect("one more");
-    assert!(last.asked.body == vec![b'y'; 60_000]);
-    let large = chunked(200_000);
-    assert_eq!(
-        (large.status, &large.json()["error"]["code"]),
-        (413, &json!("prompt_too_large")),
-        "of unknown length"
-    );
-    assert_eq!(setup.model.asked(), sizes.len() + 1);
 }
 
 #[test]
