@@ -162,6 +162,71 @@ fn the_last_events_are_sent_at_a_graceful_end() {
     }
 }
 
+/// By whoever reads it: the strict reader, the request phases, or nobody any more.
+#[test]
+fn requests_that_are_refused_before_they_are_routed_count_with_their_reasons() {
+    let (control_plane, signer) = (ControlPlane::start(), Signer::new("k1"));
+    let gateway = start(&control_plane, &signer, "100ms");
+    let line = "GET /canaryInThePath HTTP/1.1\r\n";
+    let cases = [
+        (
+            format!("{line}Host: a\r\nX Canary: b\r\n\r\n"),
+            400,
+            "field_name_malformed",
+        ),
+        (format!("{line}X-Canary: canaryInAHeader\r\n\r\n"), 400, "host_missing"),
+        (
+            "GET /canary%2fInThePath HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "path_encoded_slash",
+        ),
+        (
+            format!("{line}Host: a\r\nTransfer-Encoding: canary\r\n\r\n"),
+            501,
+            "transfer_coding_unknown",
+        ),
+        (
+            format!("{line}Host: a\r\n{}\r\n", "X-Canary: c\r\n".repeat(101)),
+            431,
+            "too_many_headers",
+        ),
+    ];
+    for (request, status, reason) in &cases {
+        let answer = h1::Connection::open(gateway.public).ask(request).expect("an answer");
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (*status, *reason),
+            "{request}"
+        );
+    }
+    let mut gone = h1::Connection::open(gateway.public);
+    gone.send("GET /canary HTTP/1.1\r\nHost: canary");
+    drop(gone);
+    assert_eq!(ask(&gateway, "a", 1), 0);
+    let counted = |reason: &str| {
+        let mut events = control_plane.events("decisions");
+        events.retain(|event| event["reason"] == reason);
+        for event in &events {
+            assert!(event["policy"].is_null() && event["rule"].is_null(), "{event}");
+            assert_eq!((&event["action"], &event["mode"]), (&"deny".into(), &"enforce".into()));
+        }
+        sum(&events, "count")
+    };
+    let reasons = cases.iter().map(|(_, _, reason)| *reason).chain(["closed_in_header"]);
+    for reason in reasons {
+        wait(reason, || counted(reason) == 1);
+    }
+    wait("the traffic", || sum(&control_plane.events("traffic"), "requests") == 7);
+    let traffic = control_plane.events("traffic");
+    let classes = ["status_2xx", "status_4xx", "status_5xx"].map(|class| sum(&traffic, class));
+    assert_eq!(classes, [1, 5, 1]);
+    for seen in control_plane.seen() {
+        let sent = String::from_utf8_lossy(&seen.body).to_lowercase();
+        assert!(!sent.contains("canary"), "{sent}");
+    }
+    schema(&control_plane);
+}
+
 /// What must stay here, and the forms in which it might leave.
 fn forms(canary: &str) -> Vec<String> {
     let mut hex = String::new();

@@ -34,7 +34,7 @@ impl Exchange {
         self.keep(session);
         self.observe(took);
         self.observe_for_edge(took);
-        self.live.reporter().count(self.final_status(), &self.facts.decisions);
+        self.report();
         let span = self.span.take();
         let observers = self.live.observers();
         if observers.access_log.is_on() || span.is_some() {
@@ -44,6 +44,15 @@ impl Exchange {
             if let Some(span) = span {
                 span.end(&record);
             }
+        }
+    }
+
+    /// Counts it for the control plane. What was refused before its chain began has no decisions, and is one itself.
+    fn report(&self) {
+        let (reporter, status) = (self.live.reporter(), self.final_status());
+        match &self.denial {
+            Some(denial) if self.chain.is_none() => reporter.count_refused(status, denial.reason),
+            _ => reporter.count(status, &self.facts.decisions),
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::gateway::Config;
+use portcullis_filters::verdict::Reason;
 
+use crate::control_plane::Shared;
 use crate::listener::{Attempt, CloseReason, Connection, ConnectionEvents, Cut, HandshakeFailure, Refusal, Rejected};
 use crate::telemetry::access_log::{AccessLog, AccessLogError, AccessRecord, Prepared, TlsRecord};
 use crate::telemetry::log::Log;
@@ -35,6 +37,8 @@ pub struct Observers {
     pub access_log: Arc<AccessLog>,
     /// Spans over OTLP.
     pub traces: Arc<Traces>,
+    /// What the control plane is told.
+    pub control_plane: Arc<Shared>,
     /// The process's own log; `None` where somebody else has set one up.
     log: Option<Log>,
 }
@@ -57,6 +61,7 @@ impl Observers {
             metrics,
             access_log,
             traces,
+            control_plane: Arc::default(),
             log,
         })
     }
@@ -99,6 +104,7 @@ impl Observers {
 pub struct ConnectionWatch {
     metrics: Arc<Metrics>,
     access_log: Arc<AccessLog>,
+    control_plane: Arc<Shared>,
 }
 
 impl ConnectionWatch {
@@ -107,6 +113,7 @@ impl ConnectionWatch {
         Self {
             metrics: Arc::clone(&observers.metrics),
             access_log: Arc::clone(&observers.access_log),
+            control_plane: Arc::clone(&observers.control_plane),
         }
     }
 }
@@ -136,6 +143,8 @@ impl ConnectionEvents for ConnectionWatch {
             ..Observation::default()
         };
         self.metrics.unrouted().record(Some(listener), &observation);
+        let reason = Reason(rejected.reason.as_str());
+        self.control_plane.events().count_refused(status, reason);
         tracing::debug!(listener = &*listener.name, peer = %connection.peer(), reason = rejected.reason.as_str(), "refused before it was a request");
         let (path, query) = match rejected.line.target.iter().position(|byte| *byte == b'?') {
             Some(at) => (rejected.line.target.get(..at), rejected.line.target.get(at + 1..)),

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use portcullis_filters::record::Decision;
+use portcullis_filters::record::{Action, Decision};
+use portcullis_filters::verdict::Reason;
 use serde::Serialize;
 
 use super::event::{Bundle, Event, Gateway, Lost};
@@ -71,6 +72,13 @@ impl Reporter {
     pub fn count(&self, status: Option<u16>, decisions: &[Decision]) {
         if self.on.load(Relaxed) {
             self.tally.count(status, decisions);
+        }
+    }
+
+    /// Counts a request that was refused before it was judged, as a decision of nobody's policy.
+    pub fn count_refused(&self, status: Option<u16>, reason: Reason) {
+        if self.on.load(Relaxed) {
+            self.tally.count(status, &[Decision::new(Action::Deny, reason)]);
         }
     }
 
