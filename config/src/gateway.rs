@@ -90,6 +90,9 @@ pub struct Limits {
     pub request_headers: u32,
     /// The request body. More is answered 413.
     pub request_body_bytes: ByteSize,
+    /// Request bodies that are held back for rules that have to see them (`token_bucket_llm`), all together. Such a rule answers 503 when
+    /// there is no room for another.
+    pub held_body_bytes: ByteSize,
     /// From accept to a finished TLS handshake (and PROXY header).
     pub handshake_timeout: Duration,
     /// TLS handshakes that do their public-key work at once, over all listeners. More wait, within `handshake_timeout`.
@@ -190,6 +193,7 @@ impl Default for Limits {
             request_header_bytes: ByteSize::kib(32),
             request_headers: 100,
             request_body_bytes: ByteSize::mib(10),
+            held_body_bytes: ByteSize::mib(256),
             handshake_timeout: Duration::from_secs(10),
             handshakes: 16,
             header_timeout: Duration::from_secs(10),

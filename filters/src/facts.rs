@@ -31,6 +31,8 @@ pub struct Facts {
     pub limit: Option<Limit>,
     /// What the client is warned of: a limit that it will reach.
     pub warning: Option<Reason>,
+    /// How often an identical request came, where that was too often.
+    pub repeats: Option<u64>,
     /// How policies looked at it, where somebody asked.
     pub trace: Option<Box<Trace>>,
     /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
@@ -44,6 +46,8 @@ pub enum Body {
     Whole(Bytes, OnceLock<Ask>),
     /// It is larger than what was asked for.
     TooLarge,
+    /// Too many others are held already.
+    NoRoom,
     /// Nobody has it: somebody else asks about the request.
     Unseen,
 }
@@ -59,6 +63,8 @@ pub enum Asked {
     Unseen,
     /// Nobody knows: it is too large.
     TooLarge,
+    /// Nobody knows: there was no room for it.
+    NoRoom,
     /// Nobody knows: it is compressed.
     Encoded,
 }
@@ -75,6 +81,7 @@ impl Body {
             Self::Whole(bytes, _) if bytes.is_empty() => Asked::Nothing,
             Self::Whole(bytes, ask) => Asked::Read(*ask.get_or_init(|| Ask::read(bytes))),
             Self::TooLarge => Asked::TooLarge,
+            Self::NoRoom => Asked::NoRoom,
             Self::Unseen => Asked::Unseen,
         }
     }

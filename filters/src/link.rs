@@ -233,6 +233,7 @@ fn scratch(facts: &Facts) -> Facts {
         body: facts.body.clone(),
         limit: facts.limit.clone(),
         warning: facts.warning,
+        repeats: facts.repeats,
         decisions: smallvec::SmallVec::new(),
     }
 }

@@ -16,6 +16,7 @@ pub mod shed;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, Method, StatusCode};
 use pingora_error::Result;
@@ -91,6 +92,8 @@ pub struct Exchange {
     invited: bool,
     /// Why a filter ended the answer before its end.
     cut: Option<Reason>,
+    /// What the client still gets of that answer.
+    last_piece: Option<Bytes>,
     /// The upstream's answer has no body.
     bodiless: bool,
     /// Times the body of an HTTP/2 request.
@@ -130,6 +133,7 @@ impl Exchange {
             held: None,
             invited: false,
             cut: None,
+            last_piece: None,
             bodiless: false,
             body_watch: None,
             delivery: None,

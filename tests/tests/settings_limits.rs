@@ -6,6 +6,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use portcullis_e2e::chat::{OPENAI, Setup};
 use portcullis_e2e::gateway::{Gateway, wait};
 use portcullis_e2e::h1::{self, Connection};
 use portcullis_e2e::origin::Origin;
@@ -66,6 +67,36 @@ fn request_body_bytes() {
         let gateway = start(&origin, &format!("request_body_bytes: {limit}"));
         let answer = h1::request(gateway.public, "POST", "a", "/", &[], &[b'x'; 2 << 10]);
         assert_eq!(answer.status, status, "{limit}");
+    }
+}
+
+#[test]
+fn held_body_bytes() {
+    for (limit, status) in [("100KiB", 503), ("1MiB", 200)] {
+        let limits = format!("limits: {{ held_body_bytes: {limit} }}\n");
+        let config = "tokens_per_minute: 1, burst_tokens: 1000000";
+        let setup = Setup::with(config, "enforce", "", &limits);
+        let held = || setup.gateway.metric("portcullis_held_body_bytes");
+        let body = vec![b'x'; 80_000];
+        // One comes slowly: most of it is there.
+        let mut slow = Connection::open(setup.gateway.public);
+        slow.send(format!(
+            "POST {OPENAI} HTTP/1.1\r\nHost: a\r\nX-Key: slow\r\nContent-Length: 90000\r\n\r\n"
+        ));
+        slow.send(&body);
+        wait("a body that is held", || held() >= 80_000.0);
+        let other = setup.ask(OPENAI, &[], &body);
+        assert_eq!(other.status, status, "{limit}");
+        if status == 503 {
+            assert_eq!(other.json()["error"]["code"], "held_bodies_full");
+            assert_eq!(other.header("retry-after"), Some("2"), "one, spread");
+            assert!(setup.gateway.metric("portcullis_held_bodies_refused_total") >= 1.0);
+            assert_eq!(setup.ask(OPENAI, &[], &[b'x'; 1000]).status, 200, "a smaller one fits");
+        }
+        slow.send(vec![b'x'; 10_000]);
+        assert_eq!(slow.read(false).map(|answer| answer.status), Some(200));
+        wait("room", || held() < 1.0);
+        assert_eq!(setup.ask(OPENAI, &[], &body).status, 200, "{limit}");
     }
 }
 

@@ -39,6 +39,12 @@ fn limits(check: &mut Check<'_>, node: NodeId) {
         limits.request_body_bytes,
         ByteSize::bytes(1)..=ByteSize::mib(1 << 20),
     );
+    check.within(
+        node,
+        "held_body_bytes",
+        limits.held_body_bytes,
+        ByteSize::kib(64)..=ByteSize::mib(1 << 20),
+    );
     check.timeout(node, "handshake_timeout", limits.handshake_timeout);
     check.within(node, "handshakes", limits.handshakes, 1..=10_000);
     check.timeout(node, "header_timeout", limits.header_timeout);

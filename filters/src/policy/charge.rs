@@ -37,6 +37,8 @@ pub(super) struct Part<'p> {
     pub(super) policy: &'p Policy,
     /// The rule's name; none of a part that is the policy's.
     pub(super) rule: Option<&'p Arc<str>>,
+    /// The name of its algorithm; none of a part that is the policy's.
+    pub(super) algorithm: Option<&'static str>,
     pub(super) charge: Charge,
     /// Why it refuses.
     pub(super) reason: Reason,
@@ -68,9 +70,28 @@ impl Part<'_> {
         matches!(self.meaning, Meaning::Limit(_)).then(|| facts::Limit::of(&self.policy.id, taken, &self.charge.params))
     }
 
+    /// How often an identical request was counted, by a part that counts those.
+    pub(super) fn times(&self, taken: &Taken) -> Option<u64> {
+        matches!(self.meaning, Meaning::Loop(_)).then_some(taken.used_millionths / 1_000_000)
+    }
+
     /// Whether this answer refuses the request.
     pub(super) fn refuses(&self, taken: &Taken) -> bool {
         !taken.allowed && !self.charge.soft
+    }
+}
+
+/// Counts what limits answered: once for each rule, whose counters all had enough or not.
+pub(super) fn count(parts: &Parts<'_>, answers: &[Taken], stats: &LimitStats) {
+    let mut rest = parts.iter().zip(answers).peekable();
+    while let Some((part, taken)) = rest.next() {
+        let mut allowed = taken.allowed;
+        while let Some((_, day)) = rest.next_if(|(next, _)| matches!(next.role, Role::Day)) {
+            allowed &= day.allowed;
+        }
+        if let Some(algorithm) = part.algorithm {
+            stats.result(algorithm, allowed);
+        }
     }
 }
 
@@ -91,6 +112,8 @@ pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) reason: Reason,
     pub(super) shape: Shape,
+    /// Seconds after which waiting helps.
+    pub(super) retry_after: Option<u32>,
 }
 
 /// A key is missing, and the rule says `on_missing: deny`.
@@ -98,6 +121,7 @@ const MISSING: Refused = Refused {
     status: StatusCode::FORBIDDEN,
     reason: super::engine::KEY_MISSING,
     shape: Shape::Problem,
+    retry_after: None,
 };
 
 /// Why a rule could not be evaluated.
@@ -186,6 +210,7 @@ pub(super) fn due<'p>(
             continue;
         }
         stats.missing(rule.on_missing);
+        stats.missing_key(key);
         match rule.on_missing {
             OnMissing::Skip => return Ok(Due::Skip),
             OnMissing::Anonymous => hasher.add(None),
@@ -213,6 +238,7 @@ impl<'p, S: Subject> Applying<'p, '_, S> {
         Part {
             policy: self.policy,
             rule: Some(&self.rule.name),
+            algorithm: Some(self.rule.limit.algorithm()),
             charge,
             reason,
             meaning: Meaning::Limit(&[]),

@@ -17,7 +17,7 @@ use portcullis_config::site;
 use smallvec::SmallVec;
 
 use super::breakers::{Breakers, Spending};
-use super::charge::{Due, Parts, RuleError, due, fill_ns, loop_part};
+use super::charge::{Due, Parts, RuleError, count, due, fill_ns, loop_part};
 use super::llm::account::{Account, Accounts, accounts};
 use super::reservation::Reservation;
 use super::round::{Denying, Round};
@@ -88,6 +88,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// How it is written.
     pub(super) shape: Shape,
+    /// How often an identical request came, where that is why.
+    pub(super) times: Option<u64>,
 }
 
 impl Evaluation {
@@ -202,7 +204,9 @@ impl Engine<'_> {
             return;
         }
         let mut answers = SmallVec::new();
-        if !self.take(&round.parts, &mut answers) {
+        let taken = self.take(&round.parts, &mut answers);
+        count(&round.parts, &answers, self.stats);
+        if !taken {
             evaluation.refusal = refusal(&round.parts, &answers);
             return;
         }
@@ -225,6 +229,7 @@ impl Engine<'_> {
     fn shadow(&self, policy: &Policy, subject: &impl Subject, evaluation: &mut Evaluation) {
         let mut round = Round::default();
         if let Err(error) = self.applied(policy, subject, &mut round) {
+            self.stats.error();
             let mut decision = Decision::new(Action::Error, RULE_BROKEN);
             decision.detail = Some(error.to_string().into());
             evaluation.shadow.push(in_shadow(decision, &policy.id, None));
@@ -285,6 +290,10 @@ fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
         limit: slowest.limit(taken),
         status: StatusCode::TOO_MANY_REQUESTS,
         shape: first.shape,
+        // The one that is refused is not among those that were counted.
+        times: refusing()
+            .find_map(|(part, taken)| part.times(taken))
+            .map(|times| times + 1),
     })
 }
 

@@ -140,7 +140,10 @@ impl Filter for PolicyFilter {
             return Ok(Verdict::Body(self.max_prompt));
         }
         trace::fill(policies, request);
-        let evaluation = evaluation.map_err(|error| FilterError::internal("rule_error", error.to_string()))?;
+        let evaluation = evaluation.map_err(|error| {
+            self.stats.error();
+            FilterError::internal("rule_error", error.to_string())
+        })?;
         Ok(self.settle(state, request, evaluation))
     }
 
@@ -226,6 +229,8 @@ impl PolicyFilter {
             .loudest()
             .map(|signal| signal.reason)
             .or(request.facts.warning);
+        let repeats = evaluation.signals.iter().filter_map(|signal| signal.times);
+        request.facts.repeats = repeats.max().or(request.facts.repeats);
         for limit in evaluation.limits {
             request.facts.tighten(limit);
         }
@@ -263,7 +268,9 @@ impl PolicyFilter {
             limit,
             status,
             shape,
+            times,
         } = refusal;
+        request.facts.repeats = times.or(request.facts.repeats);
         let mut denial = Denial::new(status, reason).shape(shape);
         if let Some(seconds) = retry_after {
             let place = (&*policy, rule.as_deref().unwrap_or_default());

@@ -74,10 +74,11 @@ impl Round<'_> {
             reason: refused.reason,
             policy: Arc::clone(&policy.id),
             rule: Some(Arc::clone(&rule.name)),
-            retry_after: None,
+            retry_after: refused.retry_after,
             limit: None,
             status: refused.status,
             shape: refused.shape,
+            times: None,
         })
     }
 
@@ -114,5 +115,6 @@ fn refusal(spending: &Spending, answer: Answer) -> Option<Refusal> {
         limit: None,
         status: StatusCode::TOO_MANY_REQUESTS,
         shape: Shape::Problem,
+        times: None,
     })
 }

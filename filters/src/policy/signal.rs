@@ -28,6 +28,8 @@ pub(super) struct Signal {
     pub(super) rule: Option<Arc<str>>,
     /// How long the request is held back.
     pub(super) delay_ms: u32,
+    /// How often an identical request came, where that is what is said.
+    pub(super) times: Option<u64>,
 }
 
 impl Signal {
@@ -44,6 +46,7 @@ impl Signal {
             policy: Arc::clone(&part.policy.id),
             rule: part.rule.map(Arc::clone),
             delay_ms,
+            times: part.times(taken),
         })
     }
 

@@ -1,5 +1,7 @@
-//! The families of metrics that Fairvisor Edge's dashboards ask for, under its names, beside our own. Every label is bounded: a
-//! policy's id, a reason, the one route; never what a client sent.
+//! The families of metrics that Fairvisor Edge's dashboards ask for, under its names, beside our own: what is counted here, of
+//! each request. Every label is bounded: a policy's id, a reason, the one route; never what a client sent.
+
+mod state;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +12,15 @@ use portcullis_filters::facts::Facts;
 use portcullis_filters::record::Action;
 use portcullis_filters::verdict::Denial;
 
-use crate::control_plane::Call;
-use crate::live::{Live, now};
-use crate::snapshot::BundleState;
+use crate::live::Live;
 use crate::telemetry::exposition::{Buckets, Exposition};
 
 /// Policies that are told apart; the rest is `other`.
 const MOST_POLICIES: usize = 4096;
 /// The one route.
 const ROUTE: (&str, &str) = ("route", "edge");
+/// What is said of requests that look like one another.
+const LOOPS: [&str; 3] = ["loop_detected", "loop_warn", "loop_throttle"];
 /// Upper bounds of the duration in seconds.
 const BOUNDS: &[f64] = &[
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 30.0,
@@ -54,19 +56,27 @@ struct Values {
     killed: bool,
     in_shadow: bool,
     global_shadow_decisions: u64,
+    override_skips: u64,
 }
 
 #[derive(Debug, Default)]
 struct OfPolicy {
     evaluations: u64,
     remaining: Option<u64>,
-    /// Whether its circuit was open when it was last asked. `None`: it never was.
-    is_open: Option<bool>,
+}
+
+/// What the bundle says at this moment that holds for all requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Posture {
+    /// Every policy only records.
+    pub global_shadow: bool,
+    /// The bundle's kill switches are suspended.
+    pub kill_switch_override: bool,
 }
 
 impl Metrics {
     /// Counts a decision.
-    pub fn observe(&self, facts: &Facts, denial: Option<&Denial>, took: Duration, global_shadow: bool) {
+    pub fn observe(&self, facts: &Facts, denial: Option<&Denial>, took: Duration, posture: Posture) {
         let mut values = self.values();
         let values = &mut *values;
         values.handled += 1;
@@ -79,20 +89,11 @@ impl Metrics {
         }
         values.killed = denial.is_some_and(|denial| denial.reason.0 == "kill_switch");
         values.in_shadow = facts.decisions.iter().any(|decision| decision.mode == Mode::Shadow);
-        values.global_shadow_decisions += u64::from(global_shadow);
-        let open: Vec<_> = facts
-            .decisions
-            .iter()
-            .filter(|it| it.reason.0 == "circuit_breaker_open")
-            .collect();
-        values.loops += u64::from(facts.decisions.iter().any(|it| it.reason.0 == "loop_detected"));
+        values.global_shadow_decisions += u64::from(posture.global_shadow);
+        values.override_skips += u64::from(posture.kill_switch_override);
+        values.loops += u64::from(facts.decisions.iter().any(|it| LOOPS.contains(&it.reason.0)));
         for policy in asked {
-            let is_open = open.iter().any(|decision| decision.policy.as_ref() == Some(policy));
-            let of = values.of(policy);
-            of.evaluations += 1;
-            if is_open || of.is_open.is_some() {
-                of.is_open = Some(is_open);
-            }
+            values.of(policy).evaluations += 1;
         }
         if let Some(limit) = &facts.limit {
             values.of(&limit.name).remaining = Some(limit.remaining);
@@ -116,9 +117,7 @@ impl Metrics {
         values.limits(out);
         values.requests(out);
         drop(values);
-        of_tokens(out);
-        of_control_plane(live, out);
-        of_bundle(live, out);
+        state::collect(live, out);
     }
 }
 
@@ -200,24 +199,16 @@ impl Values {
 
     fn limits(&self, out: &mut Exposition) {
         let remaining = ("fairvisor_ratelimit_remaining", "What the limit told last has left.");
-        let circuit = (
-            "fairvisor_circuit_state",
-            "1 while the policy's circuit breaker is open.",
-        );
         let evaluated = (
             "fairvisor_policy_evaluations_total",
             "Requests that the policy is about.",
         );
         out.declare_gauge(remaining.0, remaining.1);
-        out.declare_gauge(circuit.0, circuit.1);
         out.declare_counter(evaluated.0, evaluated.1);
         for (policy, of) in &self.policies {
             if let Some(left) = of.remaining {
                 let labels = [("policy", &**policy), ROUTE, ("window", "request")];
                 out.gauge_u64(remaining.0, remaining.1, &labels, left);
-            }
-            if let Some(is_open) = of.is_open {
-                out.gauge_bool(circuit.0, circuit.1, &[("target", policy)], is_open);
             }
             out.counter(evaluated.0, evaluated.1, &[("policy_id", policy)], of.evaluations);
         }
@@ -239,6 +230,13 @@ impl Values {
             &mode,
             self.global_shadow_decisions,
         );
+        let help = "Requests that were judged while the bundle's kill switches were suspended.";
+        out.counter(
+            "fairvisor_kill_switch_override_skips_total",
+            help,
+            &[],
+            self.override_skips,
+        );
     }
 }
 
@@ -248,66 +246,4 @@ fn no_durations() -> Buckets {
         counts: vec![0; BOUNDS.len() + 1],
         sum: 0.0,
     }
-}
-
-/// Series come with the first request that is counted in tokens.
-fn of_tokens(out: &mut Exposition) {
-    out.declare_counter(
-        "fairvisor_tokens_consumed_total",
-        "Tokens of language models, reserved and actual.",
-    );
-    out.declare_gauge("fairvisor_tokens_remaining", "Tokens that are left.");
-    let help = "Actual tokens over estimated ones.";
-    out.declare_gauge("fairvisor_token_estimation_accuracy_ratio", help);
-    let help = "Tokens that were reserved and not used.";
-    out.declare_counter("fairvisor_token_reservation_unused_total", help);
-}
-
-/// Series come with a control plane.
-fn of_control_plane(live: &Live, out: &mut Exposition) {
-    let reachable = ("fairvisor_saas_reachable", "1 while the control plane answers.");
-    let calls = ("fairvisor_saas_calls_total", "Calls of the control plane.");
-    out.declare_gauge(reachable.0, reachable.1);
-    out.declare_counter(calls.0, calls.1);
-    let sent = ("fairvisor_events_sent_total", "Events sent to the control plane.");
-    out.declare_counter(sent.0, sent.1);
-    let Some(status) = live.control_plane().status() else {
-        return;
-    };
-    out.gauge_bool(reachable.0, reachable.1, &[], status.reachable);
-    let events = &status.events;
-    for (status, count) in [("success", events.sent), ("error", events.refused)] {
-        out.counter(sent.0, sent.1, &[("status", status)], count);
-    }
-    for call in Call::ALL {
-        let (good, bad) = live.control_plane().calls(call);
-        for (status, count) in [("success", good), ("error", bad)] {
-            let labels = [("operation", call.as_str()), ("status", status)];
-            out.counter(calls.0, calls.1, &labels, count);
-        }
-    }
-}
-
-fn of_bundle(live: &Live, out: &mut Exposition) {
-    let version = [("version", env!("CARGO_PKG_VERSION"))];
-    out.gauge(
-        "fairvisor_build_info",
-        "The version of this process; the value is 1.",
-        &version,
-        1.0,
-    );
-    let info = ("fairvisor_config_info", "The bundle in force; the value is 1.");
-    out.declare_gauge(info.0, info.1);
-    let (mut shadow, mut suspended) = (false, false);
-    if let BundleState::Loaded(policies) = &live.snapshot().policy.bundle {
-        let (hash, version) = (policies.digest().to_string(), policies.version().to_string());
-        out.gauge(info.0, info.1, &[("hash", &hash), ("version", &version)], 1.0);
-        let now = now().unix();
-        shadow = policies.global_shadow(now).is_some();
-        suspended = policies.kill_switch_override(now).is_some();
-    }
-    let help = "1 while every policy only records.";
-    out.gauge_bool("fairvisor_global_shadow_active", help, &[], shadow);
-    let help = "1 while the bundle's kill switches are suspended.";
-    out.gauge_bool("fairvisor_kill_switch_override_active", help, &[], suspended);
 }

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use pingora_error::{Error, Result};
 use pingora_proxy::Session;
 use portcullis_filters::chain::Progress;
+use portcullis_filters::facts::Body;
 use portcullis_filters::request::Request;
 use portcullis_filters::verdict::{Denial, Reason, Reply, Stop};
 
@@ -68,6 +69,7 @@ impl Exchange {
             Err(Halt::Refused(denial)) => self.refusal(session, denial)?,
             Err(Halt::Broken(error)) => return Err(error),
         };
+        self.drop_held(session).await;
         self.answer(session, answer).await?;
         Ok(true)
     }
@@ -254,10 +256,20 @@ impl Exchange {
     async fn hold_body(&mut self, session: &mut Session, most: usize) -> Result<()> {
         self.invite(session).await?;
         let limit = to_usize(self.snapshot.gateway.config.limits.request_body_bytes.get());
-        let (held, body) = hold::hold(session, most.min(limit), self.connection.as_ref()).await?;
+        let room = self.live.edge().overload.held.room();
+        let (held, body) = hold::hold(session, most.min(limit), self.connection.as_ref(), room).await?;
         self.held = Some(held).filter(|held| !held.is_empty());
         self.facts.body = Some(body);
         Ok(())
+    }
+
+    /// The answer is ours: what was held back is not needed. Its end, which was left unread, is read, so that the connection can
+    /// be used again.
+    async fn drop_held(&mut self, session: &mut Session) {
+        self.held = None;
+        if let Some(Body::Whole(..)) = self.facts.body.take() {
+            while let Ok(Some(_)) = session.as_mut().read_request_body().await {}
+        }
     }
 
     /// The answer of a route that is ours to give. `None`: an upstream gives it.

@@ -10,11 +10,15 @@ use portcullis_filters::verdict::{Denial, Reason, Stop};
 
 use crate::listener::Connection;
 
+use super::hold::Held;
 use super::{Exchange, chain_of, head, subject};
 use crate::forward;
 use crate::respond::Answer;
 use crate::upstream::response::Fault;
 use crate::upstream::{certificate_reason, fault_of};
+
+/// Why an answer that a filter ended comes to no other end.
+const ENDED: &str = "a filter ended the answer";
 
 impl Exchange {
     /// Writes an answer that is ours, after the response phase of the chain.
@@ -37,6 +41,9 @@ impl Exchange {
             return Ok(());
         }
         self.upstream_answered(response.status);
+        if self.held.as_ref().is_some_and(Held::is_sent) {
+            (self.held, self.facts.body) = (None, None);
+        }
         self.bodiless = self.has_no_body(response.status);
         if let Err(stop) = self.on_response(session, response) {
             return Err(self.stopped(stop));
@@ -83,7 +90,7 @@ impl Exchange {
             }
             self.cut = state.ended();
         }
-        let bytes = chunk.as_ref().map_or(0, Bytes::len);
+        let (bytes, before) = (chunk.as_ref().map_or(0, Bytes::len), self.response_bytes);
         self.response_bytes += bytes as u64;
         if session.is_http2() && bytes > 0 {
             if self.delivery.is_none() {
@@ -93,24 +100,45 @@ impl Exchange {
                 delivery.hand(session, bytes);
             }
         }
+        if self.cut.is_some() && !last {
+            return self.let_go(session, chunk, before);
+        }
         Ok(())
     }
 
-    /// A filter ended the answer. Once the client has its last piece, so that nothing of it is lost, the upstream is let go.
+    /// A filter ended the answer with this piece: the client gets it, and the upstream is let go at once. `before`: bytes that
+    /// came before it.
+    fn let_go(&mut self, session: &Session, chunk: &mut Option<Bytes>, before: u64) -> Result<()> {
+        if let Some(call) = &self.leg.call {
+            // Its next read fails, behind this piece.
+            call.hang_up();
+            return Ok(());
+        }
+        let delivered = session.response_written().is_some() && session.as_ref().body_bytes_sent() as u64 >= before;
+        if !delivered {
+            // Something before it is still to be written: see [`Self::after_cut`].
+            return Ok(());
+        }
+        self.last_piece = chunk.take();
+        Error::e_explain(ErrorType::InternalError, ENDED)
+    }
+
+    /// The upstream was not let go with the last piece. Once the client has that, so that nothing of it is lost, it is.
     fn after_cut(&mut self, session: &Session, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
         *chunk = None;
         let delivered = session.as_ref().body_bytes_sent() as u64 >= self.response_bytes;
         if last || !delivered {
             return Ok(());
         }
-        Error::e_explain(ErrorType::InternalError, "a filter ended the answer")
+        Error::e_explain(ErrorType::InternalError, ENDED)
     }
 
     /// The exchange failed: answers with what went wrong while that is still possible.
     pub async fn failed(&mut self, session: &mut Session, error: &Error) -> FailToProxy {
         if self.cut.is_some() && error.esource() != &ErrorSource::Downstream {
             // The answer ends as if the upstream had ended it.
-            let ended = session.write_response_body(None, true).await;
+            let last = self.last_piece.take();
+            let ended = session.write_response_body(last, true).await;
             return FailToProxy {
                 error_code: self.status.map_or(0, |status| status.as_u16()),
                 can_reuse_downstream: ended.is_ok(),

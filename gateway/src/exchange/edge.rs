@@ -12,10 +12,13 @@ use super::{Exchange, subject};
 use crate::debug::fields::{self, Prefix};
 use crate::edge::claims;
 use crate::edge::control::{Asked, Concern};
+use crate::edge::metrics::Posture;
 use crate::snapshot::BundleState;
 
 const WARNING: HeaderName = HeaderName::from_static("x-portcullis-warning");
 const EDGE_WARNING: HeaderName = HeaderName::from_static("x-fairvisor-warning");
+/// How often an identical request came.
+const LOOP_COUNT: HeaderName = HeaderName::from_static("x-fairvisor-loop-count");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What a kill switch leaves.
 const KILLED: HeaderValue = HeaderValue::from_static("\"default\";r=0;t=3600");
@@ -72,6 +75,9 @@ impl Exchange {
                 headers.remove(WARNING);
                 headers.set(EDGE_WARNING, HeaderValue::from_static(warning.0));
             }
+            if let Some(repeats) = self.facts.repeats {
+                headers.set(LOOP_COUNT, HeaderValue::from(repeats));
+            }
             let killed = self.denial.as_ref().is_some_and(|it| it.reason.0 == "kill_switch");
             if killed {
                 headers.set(RATELIMIT, KILLED);
@@ -89,11 +95,14 @@ impl Exchange {
         let (Some(edge), Some(_)) = (self.live.edge_mode(), &self.chain) else {
             return;
         };
-        let global_shadow = match &self.snapshot.policy.bundle {
-            BundleState::Loaded(policies) => policies.global_shadow(self.now.unix()).is_some(),
-            BundleState::Unconfigured | BundleState::Missing(_) => false,
+        let now = self.now.unix();
+        let posture = match &self.snapshot.policy.bundle {
+            BundleState::Loaded(policies) => Posture {
+                global_shadow: policies.global_shadow(now).is_some(),
+                kill_switch_override: policies.kill_switch_override(now).is_some(),
+            },
+            BundleState::Unconfigured | BundleState::Missing(_) => Posture::default(),
         };
-        edge.metrics
-            .observe(&self.facts, self.denial.as_ref(), took, global_shadow);
+        edge.metrics.observe(&self.facts, self.denial.as_ref(), took, posture);
     }
 }

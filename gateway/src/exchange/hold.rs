@@ -1,8 +1,10 @@
 //! The request's body, held back until the chain has decided. Pingora reads it and forgets it; it is put back where
 //! Pingora sends the first piece of it up. Only for requests of which a filter asks for the body.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -11,7 +13,8 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_proxy::Session;
 use portcullis_filters::facts::Body;
 
-use crate::listener::{BodyWatch, Connection};
+use crate::listener::{BodyWatch, Connection, LeftEnd};
+use crate::overload::Room;
 
 /// What Pingora keeps of a body that it has read.
 const REPLAYED: usize = 64 * 1024;
@@ -24,12 +27,19 @@ pub struct Held {
     replayed: usize,
     /// It has gone up in this attempt.
     sent: bool,
+    /// Its share of the room for held bodies.
+    _room: Room,
 }
 
 impl Held {
     /// Whether there is nothing to be put back.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Whether it has gone up: there is an answer, so that it will not go up again.
+    pub fn is_sent(&self) -> bool {
+        self.sent
     }
 
     /// Another attempt begins.
@@ -58,57 +68,76 @@ impl Held {
     }
 }
 
-/// Reads the body, at most `most` bytes and what came with the last of them.
+/// Reads the body, at most `most` bytes and what came with the last of them, as long as there is `room`.
 ///
 /// Pingora sends up what is still to be read, or what it has kept: so the last piece must be kept. Where nobody knows
-/// which piece is the last (chunks over HTTP/1), no more is held than is kept.
-pub async fn hold(session: &mut Session, most: usize, connection: Option<&Arc<Connection>>) -> Result<(Held, Body)> {
+/// which piece is the last (chunks over HTTP/1), the body's end is left unread.
+pub async fn hold(
+    session: &mut Session,
+    most: usize,
+    connection: Option<&Arc<Connection>>,
+    mut room: Room,
+) -> Result<(Held, Body)> {
     let watch = connection.and_then(|connection| connection.watch_body(session));
     let length = content_length(session);
     let over_http1 = session.as_http1().is_some();
-    let most = match length {
-        None if over_http1 => most.min(REPLAYED),
-        _ => most,
-    };
+    let end = connection.filter(|_| over_http1 && length.is_none());
+    let end = end.map(Connection::leave_body_end);
     let mut held = BytesMut::new();
-    while held.len() <= most && !session.as_mut().is_body_done() {
+    let (mut whole, mut fits) = (false, true);
+    while held.len() <= most && fits {
+        whole = session.as_mut().is_body_done();
+        if whole {
+            break;
+        }
         let rest = length.map(|length| length.saturating_sub(held.len()));
         if !over_http1 || rest.is_none_or(|rest| rest <= REPLAYED) {
             session.as_mut().enable_retry_buffering();
         }
-        let piece = read(session, over_http1 || held.is_empty()).await;
+        let piece = read(session, over_http1 || held.is_empty(), end.as_ref()).await;
         let Some(piece) = piece.map_err(Error::into_down)? else {
+            whole = true;
             break;
         };
         watch.as_ref().inspect(|watch| BodyWatch::received(watch, piece.len()));
+        fits = room.take(piece.len());
         held.extend_from_slice(&piece);
     }
     let bytes = held.freeze();
-    let whole = session.as_mut().is_body_done();
     let replayed = session.as_ref().get_retry_buffer().map_or(0, |kept| kept.len());
-    if whole && replayed == 0 && !bytes.is_empty() {
+    if session.as_mut().is_body_done() && replayed == 0 && !bytes.is_empty() {
         // It could not go up any more.
         return Error::e_explain(ErrorType::InternalError, "the body was read and not kept");
     }
+    let body = match (whole && bytes.len() <= most, fits) {
+        (true, true) => Body::whole(bytes.clone()),
+        (_, false) => Body::NoRoom,
+        (false, true) => Body::TooLarge,
+    };
     let held = Held {
-        bytes: bytes.clone(),
+        bytes,
         replayed,
         sent: false,
+        _room: room,
     };
-    let body = if whole { Body::whole(bytes) } else { Body::TooLarge };
     Ok((held, body))
 }
 
-/// The next piece. Over HTTP/2 only the first is kept by Pingora.
-async fn read(session: &mut Session, kept: bool) -> Result<Option<Bytes>> {
-    match session.as_mut() {
-        ServerSession::H2(stream) if !kept => {
-            let piece = poll_fn(|context| stream.poll_read_body_bytes(context)).await;
-            let piece = piece.transpose();
-            piece.or_err(ErrorType::ReadError, "the body of the request")
-        }
-        session => session.read_request_body().await,
+/// The next piece. `None`: there is no more, or nothing but the end. Over HTTP/2 only the first is kept by Pingora.
+async fn read(session: &mut Session, kept: bool, end: Option<&LeftEnd>) -> Result<Option<Bytes>> {
+    if let ServerSession::H2(stream) = session.as_mut()
+        && !kept
+    {
+        let piece = poll_fn(|context| stream.poll_read_body_bytes(context)).await;
+        let piece = piece.transpose();
+        return piece.or_err(ErrorType::ReadError, "the body of the request");
     }
+    let mut piece = pin!(session.as_mut().read_request_body());
+    poll_fn(|context| match piece.as_mut().poll(context) {
+        Poll::Pending if end.is_some_and(LeftEnd::is_here) => Poll::Ready(Ok(None)),
+        polled => polled,
+    })
+    .await
 }
 
 fn content_length(session: &Session) -> Option<usize> {
@@ -122,12 +151,14 @@ fn content_length(session: &Session) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overload::HeldBodies;
 
     fn held(bytes: &'static str, replayed: usize) -> Held {
         Held {
             bytes: Bytes::from_static(bytes.as_bytes()),
             replayed,
             sent: false,
+            _room: Arc::new(HeldBodies::default()).room(),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::upstream::{
 pub struct Leg {
     selected: Option<Selected>,
     /// The way to it, with HTTP/1.
-    call: Option<Arc<Call>>,
+    pub(super) call: Option<Arc<Call>>,
     /// What may be answered.
     expect: Expect,
     tried: SmallVec<[usize; 4]>,
@@ -85,6 +85,9 @@ impl Exchange {
             && let Some(brake) = connection.brake()
         {
             call.share(brake.clone());
+        }
+        if let (Some(call), true) = (&call, self.may_be_cut()) {
+            call.listen();
         }
         self.leg.call = call;
         self.leg.attempts += 1;
@@ -189,6 +192,11 @@ impl Exchange {
         Ok(())
     }
 
+    /// Whether a filter may end the answer before its end: one that asked for the body reads the answer too.
+    fn may_be_cut(&self) -> bool {
+        self.facts.body.is_some()
+    }
+
     /// A piece of the request's body, on its way up.
     pub fn request_body(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<()> {
         if let Some(held) = &mut self.held {
@@ -237,6 +245,10 @@ impl Exchange {
     /// An attempt failed: reports it and says whether it is tried again.
     pub fn attempt_failed(&mut self, session: &Session, error: &mut Error, connected: bool) {
         error.set_retry(false);
+        if self.cut.is_some() {
+            // We hung up.
+            return;
+        }
         if fault_of(error).is_some() {
             // The same question would get the same answer.
             if let Some(selected) = &self.leg.selected {

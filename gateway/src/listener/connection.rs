@@ -18,6 +18,7 @@ use crate::strict::{Case, Compat, Rules};
 use crate::upstream::Brake;
 
 use super::bodies::{Bodies, BodyWatch};
+use super::body_end::{BodyEnd, LeftEnd};
 use super::events::Cut;
 use super::policy::EdgePolicy;
 use super::streams::{Delivery, Streams};
@@ -113,6 +114,8 @@ pub struct Connection {
     waiting_at: AtomicU64,
     /// How the current request of HTTP/1 breaks the form of one, found while its body was read.
     violation: AtomicU8,
+    /// The end of a chunked body over HTTP/1.
+    body_end: BodyEnd,
     received: AtomicU64,
     sent: AtomicU64,
     cut: AtomicU8,
@@ -137,6 +140,7 @@ impl Connection {
             judged: AtomicBool::new(false),
             waiting_at: AtomicU64::new(0),
             violation: AtomicU8::new(NONE),
+            body_end: BodyEnd::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             cut: AtomicU8::new(NONE),
@@ -195,6 +199,16 @@ impl Connection {
         // The guarded stream may be waiting for longer than this body may take.
         self.reader.wake();
         Some(BodyWatch::new(Arc::clone(self), id))
+    }
+
+    /// Leaves the end of a chunked HTTP/1 body unread until what comes back is dropped, so that all of its data can be looked
+    /// at before Pingora finds it at its end.
+    pub fn leave_body_end(self: &Arc<Self>) -> LeftEnd {
+        LeftEnd::new(Arc::clone(self))
+    }
+
+    pub(super) fn body_end(&self) -> &BodyEnd {
+        &self.body_end
     }
 
     /// To be called when the body of an answer begins, and kept until the exchange is over; [`Delivery::hand`] wants to be told

@@ -153,6 +153,7 @@ impl Guarded {
 
     /// Reads bytes of the current HTTP/1 request: its header once it is complete, then its body.
     fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, phase: Phase) -> Poll<io::Result<()>> {
+        self.inbox.leave_end(self.connection.body_end().is_left());
         loop {
             if self.connection.violation().is_some() {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -165,6 +166,11 @@ impl Guarded {
             }
             if phase == Phase::Exchange && self.inbox.is_done() {
                 return self.poll_probe(cx);
+            }
+            if self.inbox.is_at_end() {
+                // Who left it there reads on when it wants to.
+                self.connection.body_end().came();
+                return Poll::Pending;
             }
             if phase == Phase::Header && self.inbox.has_given_header() {
                 // Pingora does not see the header's end where we do.

@@ -15,6 +15,7 @@ pub(super) struct Inbox {
     passable: usize,
     /// Whether bytes came that the scanner has not seen.
     unseen: bool,
+    leaves_end: bool,
 }
 
 impl Inbox {
@@ -24,6 +25,7 @@ impl Inbox {
             held: BytesMut::new(),
             passable: 0,
             unseen: false,
+            leaves_end: false,
         }
     }
 
@@ -45,6 +47,20 @@ impl Inbox {
     /// Whether the header of the current request came, and was passed on.
     pub(super) fn has_given_header(&self) -> bool {
         self.scanner.is_past_header() && self.passable == 0
+    }
+
+    /// From now on the last byte of a chunked body is held, or passed on again.
+    pub(super) fn leave_end(&mut self, leave: bool) {
+        if self.leaves_end != leave {
+            self.leaves_end = leave;
+            self.scanner.leave_end(leave);
+            self.unseen = true;
+        }
+    }
+
+    /// Whether that byte came, and all before it was passed on.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.passable == 0 && !self.held.is_empty() && self.scanner.is_at_end()
     }
 
     /// The current request has been answered: what is held belongs to the next one.

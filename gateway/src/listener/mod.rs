@@ -8,6 +8,7 @@
 mod admission;
 mod arrivals;
 mod bodies;
+mod body_end;
 mod budget;
 mod build;
 mod connection;
@@ -40,6 +41,7 @@ mod tests;
 pub use admission::Admission;
 pub use arrivals::ArrivalRate;
 pub use bodies::BodyWatch;
+pub use body_end::LeftEnd;
 pub use build::Listeners;
 pub use connection::{Connection, ListenerInfo, Protocol, TlsFacts};
 pub use edge::{Edge, EdgeShared};

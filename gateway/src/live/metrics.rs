@@ -3,10 +3,11 @@
 
 use std::sync::{Arc, Weak};
 
+use portcullis_bundles::algorithm::llm::Estimator;
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
-use portcullis_filters::limit_stats::LimitStats;
-use portcullis_filters::policy::llm::stats::{LlmStats, PolicyTokens, Settled};
+use portcullis_filters::limit_stats::{ALGORITHMS, LimitStats};
+use portcullis_filters::policy::llm::stats::{LlmStats, PolicyTokens, Settled, Span};
 use portcullis_filters::policy::{Breakers, Throttle};
 
 use super::{Live, now};
@@ -14,6 +15,12 @@ use crate::admin::wire::KillOrigins;
 use crate::overload::Shed;
 use crate::snapshot::{BundleState, Snapshot};
 use crate::telemetry::exposition::{Collect, Exposition};
+
+/// Who estimates prompts, as bundles spell it.
+pub(crate) const ESTIMATORS: [(Estimator, &str); 2] = [
+    (Estimator::SimpleWord, "simple_word"),
+    (Estimator::HeaderHint, "header_hint"),
+];
 
 /// Reads the live gateway at scrape time.
 pub struct Samples(Weak<Live>);
@@ -51,6 +58,7 @@ impl Collect for Samples {
         recorded(&live, out);
         upstreams(&snapshot, out);
         load(&live, &snapshot, out);
+        held(&live, out);
         staples(&live, out);
     }
 }
@@ -133,6 +141,13 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
         for (policy, tokens) in stats.each() {
             llm(&policy, &tokens, out);
         }
+        for (estimator, name) in ESTIMATORS {
+            let help = "Tokens that answers of models took for each that was reserved, where they said it.";
+            if let Some(ratio) = stats.accuracy(estimator) {
+                let labels = [("estimator", name)];
+                out.gauge("portcullis_llm_estimate_accuracy_ratio", help, &labels, ratio);
+            }
+        }
     }
     for (zone, stats) in snapshot.gateway.zones.each::<LimitStats>() {
         let missing = [
@@ -156,7 +171,29 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
             &[("zone", zone)],
             stats.bad_costs(),
         );
+        rules(zone, &stats, out);
     }
+}
+
+/// What rules of the bundle said, and what they could not be asked for.
+fn rules(zone: &str, stats: &LimitStats, out: &mut Exposition) {
+    for algorithm in ALGORITHMS {
+        for (result, allowed) in [("allowed", true), ("refused", false)] {
+            let count = stats.results(algorithm, allowed);
+            if count > 0 {
+                let help = "Limits of rules that a request was held against, and what they said.";
+                let labels = [("algorithm", algorithm), ("result", result), ("zone", zone)];
+                out.counter("portcullis_limit_results_total", help, &labels, count);
+            }
+        }
+    }
+    for (key, count) in stats.missing_keys() {
+        let help = "Keys that rules count by and requests did not have.";
+        let labels = [("key", &*key), ("zone", zone)];
+        out.counter("portcullis_limit_missing_keys_total", help, &labels, count);
+    }
+    let help = "Requests of which a rule could not be evaluated.";
+    out.counter("portcullis_limit_errors_total", help, &[("zone", zone)], stats.errors());
 }
 
 /// Requests that budgets hold back.
@@ -228,6 +265,13 @@ fn llm(policy: &str, tokens: &PolicyTokens, out: &mut Exposition) {
         let help = "Exchanges with models, by how it is known what they took.";
         let labels = [("policy", policy), ("settled", how.as_str())];
         out.counter("portcullis_llm_exchanges_total", help, &labels, tokens.settled(how));
+    }
+    for (span, window) in [(Span::Minute, "tpm"), (Span::Day, "tpd")] {
+        let help = "Tokens of models that the key that was counted last has left.";
+        if let Some(left) = tokens.left(span) {
+            let labels = [("policy", policy), ("window", window)];
+            out.gauge_u64("portcullis_llm_tokens_remaining", help, &labels, left);
+        }
     }
     let help = "Streams that were cut off at their limit.";
     out.counter(
@@ -357,6 +401,15 @@ fn upstreams(snapshot: &Snapshot, out: &mut Exposition) {
             }
         }
     }
+}
+
+/// Request bodies that are held back.
+fn held(live: &Live, out: &mut Exposition) {
+    let bodies = &live.edge().overload.held;
+    let help = "Bytes of request bodies that are held back.";
+    out.gauge_u64("portcullis_held_body_bytes", help, &[], bodies.held());
+    let help = "Request bodies for which there was no room.";
+    out.counter("portcullis_held_bodies_refused_total", help, &[], bodies.refused());
 }
 
 fn load(live: &Live, snapshot: &Snapshot, out: &mut Exposition) {

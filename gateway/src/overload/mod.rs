@@ -1,8 +1,10 @@
 //! What keeps the gateway and its upstreams answering when more is asked than there is: how many requests may wait for an
-//! upstream ([`gradient`], [`limiter`]), how long work may wait for a worker ([`lag`]), how much memory may be held
-//! ([`memory`]). Who is refused is decided here; who tells the client is not known here.
+//! upstream ([`gradient`], [`limiter`]), how long work may wait for a worker ([`lag`]), how much memory may be used
+//! ([`memory`]), how much of it by bodies that are held back ([`held`]). Who is refused is decided here; who tells the client
+//! is not known here.
 
 pub mod gradient;
+pub mod held;
 pub mod lag;
 pub mod limiter;
 pub mod memory;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use portcullis_config::gateway::Config;
 use portcullis_config::site::Priority;
 
+pub use self::held::{HeldBodies, Room};
 pub use self::lag::Lag;
 pub use self::limiter::{Limiter, Slot};
 pub use self::memory::{Memory, Meter, Pressure};
@@ -46,6 +49,8 @@ pub struct Overload {
     lags: [Arc<Lag>; LISTENERS],
     /// The memory.
     pub memory: Memory,
+    /// Request bodies that are held back.
+    pub held: Arc<HeldBodies>,
     most_lag_ms: AtomicU64,
     has_critical: AtomicBool,
     shed_for_lag: AtomicU64,
@@ -57,6 +62,7 @@ impl Default for Overload {
         Self {
             lags: std::array::from_fn(|_| Arc::default()),
             memory: Memory::default(),
+            held: Arc::default(),
             most_lag_ms: AtomicU64::new(0),
             has_critical: AtomicBool::new(false),
             shed_for_lag: AtomicU64::new(0),
@@ -72,6 +78,7 @@ impl Overload {
         let routes = config.sites.iter().flat_map(|site| &site.routes);
         let critical = routes.into_iter().any(|route| route.priority == Priority::Critical);
         self.most_lag_ms.store(milliseconds, Relaxed);
+        self.held.apply(config.limits.held_body_bytes.get());
         self.has_critical.store(critical, Relaxed);
     }
 

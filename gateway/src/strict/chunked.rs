@@ -115,8 +115,14 @@ impl Chunked {
         }
     }
 
-    /// Reads on. Gives how many of `bytes` are the body's, and whether it ends with them.
-    pub(super) fn advance(&mut self, bytes: &[u8], rules: &Rules) -> Result<(usize, bool), Case> {
+    /// Whether only the last line feed is missing.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == At::LastEnd
+    }
+
+    /// Reads on. Gives how many of `bytes` are the body's, and whether it ends with them. `leave_end`: the last one, once it is
+    /// there, is left for later.
+    pub(super) fn advance(&mut self, bytes: &[u8], rules: &Rules, leave_end: bool) -> Result<(usize, bool), Case> {
         let mut taken = 0;
         while let Some(&byte) = bytes.get(taken) {
             if let At::Data { left } = self.at {
@@ -135,14 +141,14 @@ impl Chunked {
                 taken += self.value(bytes.get(taken..).unwrap_or_default(), rules)?;
                 continue;
             }
-            taken += 1;
             if self.at == At::LastEnd {
-                return if byte == b'\n' {
-                    Ok((taken, true))
-                } else {
-                    Err(Case::Trailer)
+                return match byte {
+                    b'\n' if leave_end => Ok((taken, false)),
+                    b'\n' => Ok((taken + 1, true)),
+                    _ => Err(Case::Trailer),
                 };
             }
+            taken += 1;
             self.at = self.step(byte, rules)?;
         }
         Ok((taken, false))

@@ -31,6 +31,8 @@ pub struct Rules {
 pub struct Scanner {
     rules: Rules,
     stage: Stage,
+    /// The last byte of a chunked body is left where it is.
+    leaves_end: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -49,7 +51,19 @@ impl Scanner {
         Self {
             rules,
             stage: Stage::Head(Head::default()),
+            leaves_end: false,
         }
+    }
+
+    /// From now on the last byte of a chunked body is not passed on, or is again: who reads the body then has all of its
+    /// data and not its end.
+    pub fn leave_end(&mut self, leave: bool) {
+        self.leaves_end = leave;
+    }
+
+    /// Whether nothing but that byte is missing of the current request, and may be there.
+    pub fn is_at_end(&self) -> bool {
+        self.leaves_end && matches!(&self.stage, Stage::Chunked(chunked) if chunked.is_at_end())
     }
 
     /// Another request begins.
@@ -97,7 +111,7 @@ impl Scanner {
                 Ok(taken)
             }
             Stage::Chunked(chunked) => {
-                let (taken, ended) = chunked.advance(bytes, &self.rules)?;
+                let (taken, ended) = chunked.advance(bytes, &self.rules, self.leaves_end)?;
                 if ended {
                     self.stage = Stage::Done;
                 }

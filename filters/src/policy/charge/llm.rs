@@ -29,6 +29,11 @@ const TOO_LARGE: Reason = Reason("prompt_too_large");
 /// The body is compressed, likewise.
 const ENCODED: Reason = Reason("prompt_encoded");
 
+/// There is no room to hold the body back, likewise.
+const NO_ROOM: Reason = Reason("held_bodies_full");
+/// After how many seconds there may be room again.
+const NO_ROOM_SECONDS: u32 = 1;
+
 /// The number of the day's counter among those of a rule.
 const DAY_PART: u8 = 1;
 
@@ -48,7 +53,16 @@ pub(super) fn add<'p>(
 ) -> Result<Due, RuleError> {
     let subject = applying.subject;
     let shape = shape(subject);
-    let refuse = |status, reason| Ok(Due::Refuse(Refused { status, reason, shape }));
+    let refused = |status, reason| Refused {
+        status,
+        reason,
+        shape,
+        retry_after: None,
+    };
+    let refuse = |status, reason| {
+        applying.stats.result(applying.rule.limit.algorithm(), false);
+        Ok(Due::Refuse(refused(status, reason)))
+    };
     let ask = match subject.asked() {
         Some(Asked::Read(ask)) => ask,
         Some(Asked::Nothing) => Ask::default(),
@@ -57,6 +71,13 @@ pub(super) fn add<'p>(
             ..Ask::default()
         },
         Some(Asked::TooLarge) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+        Some(Asked::NoRoom) => {
+            applying.stats.result(applying.rule.limit.algorithm(), false);
+            return Ok(Due::Refuse(Refused {
+                retry_after: Some(NO_ROOM_SECONDS),
+                ..refused(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
+            }));
+        }
         Some(Asked::Encoded) => return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, ENCODED),
     };
     let estimate = estimate(limit, applying, ask);
@@ -109,6 +130,7 @@ fn estimate(limit: &TokenBucketLlm, applying: &Applying<'_, '_, impl Subject>, a
         total: prompt.saturating_add(completion).clamp(1, MAX_TOKENS),
         reads_streams: limit.streaming.enabled,
         cut,
+        estimator: limit.estimator,
     }
 }
 

@@ -49,6 +49,7 @@ pub(in crate::policy) fn part<'p>(
     Ok(Part {
         policy,
         rule: None,
+        algorithm: None,
         charge,
         reason: LOOP_DETECTED,
         meaning: Meaning::Loop(loops.action),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use portcullis_bundles::algorithm::llm::Estimator;
 use smallvec::SmallVec;
 
 use super::meter::{Form, Limit, Meter, Total};
@@ -44,6 +45,8 @@ pub(crate) struct Estimate {
     pub(crate) reads_streams: bool,
     /// Where a stream is cut off.
     pub(crate) cut: Option<Limit>,
+    /// Who estimated the prompt.
+    pub(crate) estimator: Estimator,
 }
 
 /// What one rule reserved.
@@ -56,6 +59,8 @@ pub(crate) struct Account {
     pub(crate) estimate: Estimate,
     /// From the minute's bucket, and from the day's.
     pub(crate) reserved: SmallVec<[(Reserved, Params); 2]>,
+    /// What they had left then.
+    pub(crate) left: SmallVec<[u64; 2]>,
 }
 
 /// The accounts of an exchange.
@@ -76,11 +81,12 @@ pub(in crate::policy) fn accounts(parts: &Parts<'_>, answers: &[Taken], out: &mu
                 shadow: false,
                 estimate,
                 reserved: SmallVec::from_iter([reserved]),
+                left: SmallVec::from_iter([taken.remaining]),
             }),
-            Role::Day => out
-                .last_mut()
-                .into_iter()
-                .for_each(|account| account.reserved.push(reserved)),
+            Role::Day => out.last_mut().into_iter().for_each(|account| {
+                account.reserved.push(reserved);
+                account.left.push(taken.remaining);
+            }),
         }
     }
 }
@@ -103,7 +109,7 @@ impl Ledger {
     pub(crate) fn open(mut accounts: Accounts, request: &mut Request<'_>, shadow: bool, books: &Books<'_>) -> Self {
         for account in &mut accounts {
             account.shadow |= shadow;
-            books.stats.reserved(account, account.estimate.total);
+            books.stats.reserved(account);
         }
         if accounts.iter().any(|account| !account.shadow) {
             let edits = &mut request.facts.request_headers;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use portcullis_bundles::algorithm::llm::Estimator;
+
 use super::account::{Account, Actual};
 use crate::zones::{Entropy, OneShape, ZoneState};
 
@@ -49,6 +51,29 @@ pub struct PolicyTokens {
     overrun: AtomicU64,
     settled: [AtomicU64; 4],
     cut: AtomicU64,
+    /// One more than what was left by the minute and by the day when it was last asked; 0: never.
+    left: [AtomicU64; 2],
+}
+
+/// Of when tokens are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// By the minute.
+    Minute,
+    /// By the day.
+    Day,
+}
+
+impl Span {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Minute, Self::Day];
+}
+
+/// How right the estimates of one kind were, where answers said the truth.
+#[derive(Debug, Default)]
+struct Accuracy {
+    estimated: AtomicU64,
+    actual: AtomicU64,
 }
 
 impl PolicyTokens {
@@ -81,25 +106,47 @@ impl PolicyTokens {
     pub fn cut(&self) -> u64 {
         self.cut.load(Relaxed)
     }
+
+    /// Tokens that were left when it was last asked. `None`: it never was, or has no such limit.
+    pub fn left(&self, span: Span) -> Option<u64> {
+        self.left.get(span as usize)?.load(Relaxed).checked_sub(1)
+    }
 }
 
 /// What exchanges with models took, by policy.
 #[derive(Debug, Default)]
-pub struct LlmStats(RwLock<BTreeMap<Arc<str>, Arc<PolicyTokens>>>);
+pub struct LlmStats {
+    policies: RwLock<BTreeMap<Arc<str>, Arc<PolicyTokens>>>,
+    accuracy: [Accuracy; 2],
+}
 
 impl LlmStats {
     /// Every policy that was counted, by its id.
     pub fn each(&self) -> Vec<(Arc<str>, Arc<PolicyTokens>)> {
-        let policies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
         policies
             .iter()
             .map(|(id, tokens)| (Arc::clone(id), Arc::clone(tokens)))
             .collect()
     }
 
-    pub(super) fn reserved(&self, account: &Account, tokens: u64) {
-        if !account.shadow {
-            self.of(&account.policy).reserved.fetch_add(tokens, Relaxed);
+    /// Tokens that answers took for each that was reserved for them, over all that said what they took. `None`: none did.
+    pub fn accuracy(&self, estimator: Estimator) -> Option<f64> {
+        let accuracy = self.accuracy.get(place(estimator))?;
+        let (estimated, actual) = (accuracy.estimated.load(Relaxed), accuracy.actual.load(Relaxed));
+        #[allow(clippy::cast_precision_loss)] // a ratio of many
+        let ratio = actual as f64 / estimated as f64;
+        (estimated > 0).then_some(ratio)
+    }
+
+    pub(super) fn reserved(&self, account: &Account) {
+        if account.shadow {
+            return;
+        }
+        let policy = self.of(&account.policy);
+        policy.reserved.fetch_add(account.estimate.total, Relaxed);
+        for (left, now) in policy.left.iter().zip(&account.left) {
+            left.store(now.saturating_add(1), Relaxed);
         }
     }
 
@@ -119,20 +166,33 @@ impl LlmStats {
             count.fetch_add(1, Relaxed);
         }
         policy.cut.fetch_add(u64::from(cut), Relaxed);
+        if actual.known == Settled::Usage
+            && let Some(accuracy) = self.accuracy.get(place(account.estimate.estimator))
+        {
+            accuracy.estimated.fetch_add(estimated, Relaxed);
+            accuracy.actual.fetch_add(actual.tokens, Relaxed);
+        }
     }
 
     fn of(&self, policy: &Arc<str>) -> Arc<PolicyTokens> {
         // Counters only grow, so a panic elsewhere does not spoil them.
-        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(policy) {
+        if let Some(known) = self.policies.read().unwrap_or_else(PoisonError::into_inner).get(policy) {
             return Arc::clone(known);
         }
-        let mut policies = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
         let id = if policies.len() < MOST_POLICIES {
             Arc::clone(policy)
         } else {
             OTHERS.into()
         };
         Arc::clone(policies.entry(id).or_default())
+    }
+}
+
+const fn place(estimator: Estimator) -> usize {
+    match estimator {
+        Estimator::SimpleWord => 0,
+        Estimator::HeaderHint => 1,
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::response::{Expect, Fault};
 use super::brake::Brake;
 use super::dial::Wire;
+use super::hang_up::HangUp;
 use super::pool::Line;
 
 /// Bytes of the writes that wait for the next one.
@@ -39,6 +40,7 @@ pub struct Call {
     idle_for: Duration,
     reused: AtomicBool,
     brake: OnceLock<Brake>,
+    hang_up: OnceLock<Arc<HangUp>>,
 }
 
 impl Call {
@@ -49,6 +51,19 @@ impl Call {
             idle_for,
             reused: AtomicBool::new(false),
             brake: OnceLock::new(),
+            hang_up: OnceLock::new(),
+        }
+    }
+
+    /// The answer may be ended before its end, with [`Self::hang_up`]. To be called before the connection is taken.
+    pub fn listen(&self) {
+        let _ = self.hang_up.set(Arc::default());
+    }
+
+    /// Nothing more is wanted of the answer: reading it fails from now on, also where somebody waits for it.
+    pub fn hang_up(&self) {
+        if let Some(hang_up) = self.hang_up.get() {
+            hang_up.now();
         }
     }
 
@@ -77,6 +92,7 @@ impl L4Connect for Call {
             in_chunks: self.expect.chunked,
             patience: if self.expect.upgrade { PATIENCE } else { 0 },
             brake: self.brake.get().cloned(),
+            hang_up: self.hang_up.get().cloned(),
             held: Vec::new(),
             released: false,
         };
@@ -96,6 +112,8 @@ struct Lease {
     patience: u8,
     /// Of a client that takes several answers at once.
     brake: Option<Brake>,
+    /// Tells whether the answer is wanted any more.
+    hang_up: Option<Arc<HangUp>>,
     /// A chunk's size that waits for its data, so that both go out at once.
     held: Vec<u8>,
     /// Pingora is done with it, and says that it may be used again.
@@ -176,6 +194,9 @@ fn refused(fault: Fault) -> io::Error {
 impl AsyncRead for Lease {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.hang_up.as_ref().is_some_and(|hang_up| hang_up.is_due(cx)) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if this.patience > 0 {
             this.patience -= 1;
             cx.waker().wake_by_ref();

@@ -6,6 +6,7 @@
 mod brake;
 mod dial;
 mod fault;
+mod hang_up;
 mod lease;
 mod pool;
 #[cfg(test)]
