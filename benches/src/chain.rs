@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::switches::AllSwitches;
+use portcullis_filters::buckets::BucketTable;
 use portcullis_filters::chain::Progress;
 use portcullis_filters::client::{Client, Now};
 use portcullis_filters::facts::Facts;
@@ -77,10 +78,11 @@ kill_switches:
 
 /// A chain, a request for it, and a clock.
 pub struct Exchanges {
-    bench: Bench,
+    bench: Arc<Bench>,
     policies: Arc<Policies>,
     switches: AllSwitches,
     method: Method,
+    path: String,
     headers: HeaderMap,
     answer: HeaderMap,
     client: Client,
@@ -90,31 +92,61 @@ pub struct Exchanges {
 impl Exchanges {
     /// The gate alone: what every request passes.
     pub fn bare() -> Self {
-        Self::of(Bench::bare())
+        Self::of(Bench::bare(), BUNDLE)
     }
 
     /// Eight filters. The token was verified before.
     pub fn eight() -> Self {
-        let bench = Bench::new(EIGHT);
+        Self::with_keys(EIGHT, BUNDLE)
+    }
+
+    /// A chain under a bundle. Its issuers' keys are known, and the token was verified before.
+    pub fn with_keys(filters: &str, bundle: &str) -> Self {
+        let bench = Bench::new(filters);
         for (_, keys) in bench.zones.key_sets() {
             keys.publish(&jwks(), START).expect("a good key set");
         }
-        Self::of(bench)
+        Self::of(bench, bundle)
+    }
+
+    /// The same chain, bundle and counters, for another thread and with a request of its own.
+    pub fn beside(&self, user: &str) -> Self {
+        let mut headers = self.headers.clone();
+        headers.insert("x-user", HeaderValue::from_str(user).expect("a field value"));
+        Self {
+            bench: Arc::clone(&self.bench),
+            policies: Arc::clone(&self.policies),
+            switches: AllSwitches::new([Arc::clone(self.policies.switches())]),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers,
+            answer: self.answer.clone(),
+            client: self.client.clone(),
+            now: self.now,
+        }
+    }
+
+    /// Asks for another path.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
     }
 
     /// Two filters, of which the second refuses.
     pub fn refused() -> Self {
-        Self::of(Bench::new(REFUSED))
+        Self::of(Bench::new(REFUSED), BUNDLE)
     }
 
-    fn of(bench: Bench) -> Self {
-        let policies = Bench::policies(BUNDLE);
+    fn of(bench: Bench, bundle: &str) -> Self {
+        let policies = Bench::policies(bundle);
         let address = IpAddr::from([192, 0, 2, 1]);
         Self {
-            bench,
+            bench: Arc::new(bench),
             switches: AllSwitches::new([Arc::clone(policies.switches())]),
             policies,
             method: Method::GET,
+            path: "/v1/things/42".to_owned(),
             headers: headers(),
             answer: HeaderMap::from_iter([
                 (header::SERVER, HeaderValue::from_static("nginx")),
@@ -130,6 +162,15 @@ impl Exchanges {
         }
     }
 
+    /// Buckets that were made.
+    pub fn buckets(&self) -> usize {
+        self.bench
+            .zones
+            .each::<BucketTable>()
+            .map(|(_, table)| table.len())
+            .sum()
+    }
+
     /// One exchange with everything that the gateway asks of a chain. Gives the status: the upstream's is 200.
     pub fn run(&mut self) -> StatusCode {
         self.now.monotonic_ns += 1_000;
@@ -137,7 +178,7 @@ impl Exchanges {
         let head = Head {
             method: &self.method,
             host: "api.example.com",
-            path: "/v1/things/42",
+            path: &self.path,
             query: Some("page=2"),
             headers: &self.headers,
             client: &self.client,

@@ -6,6 +6,7 @@
 pub mod bundles;
 pub mod chain;
 pub mod count;
+pub mod decisions;
 pub mod routes;
 #[cfg(feature = "harness")]
 pub mod side;

@@ -17,7 +17,8 @@ use portcullis_e2e::skip;
 /// Measures Portcullis beside nginx, HAProxy and bare Pingora on one core, in front of one upstream.
 #[derive(Parser)]
 struct Options {
-    /// Scenarios, all when none is named: small, guard, 16k, 1m, tls-h1, tls-h2, connect, tls-connect, cores, idle.
+    /// Scenarios, all when none is named: small, guard, 16k, 1m, tls-h1, tls-h2, connect, tls-connect, cores, decision,
+    /// decision-five, idle.
     scenarios: Vec<String>,
     /// Who takes part, such as bare-pingora,portcullis: all when left out. The first in the table is 1.0.
     #[arg(long, value_delimiter = ',')]
@@ -102,8 +103,13 @@ impl Measuring {
             let upstream = self.upstream.address;
             start(number, contestant, scenario, &self.stage, upstream, &cores)
         };
-        let contestants = self.contestants.iter().enumerate();
-        let names: Vec<&str> = self.contestants.iter().map(|one| one.name.as_str()).collect();
+        let able: Vec<&Contestant> = self
+            .contestants
+            .iter()
+            .filter(|one| one.kind.does(scenario.work))
+            .collect();
+        let contestants = able.iter().copied().enumerate();
+        let names: Vec<&str> = able.iter().map(|one| one.name.as_str()).collect();
         if scenario.load == Load::Idle {
             let rest = Duration::from_secs(self.options.rest);
             let held: Vec<_> = contestants
@@ -144,7 +150,7 @@ impl Measuring {
             1 => self.options.load_core.to_string(),
             _ => format!("{},{}", self.options.core, self.options.load_core),
         };
-        let answers = load::run(scenario, one.address, &self.stage.token, seconds, &load_core);
+        let answers = load::run(scenario, one.address, &self.stage, seconds, &load_core);
         Run {
             answers,
             cpu: one.server.cpu().saturating_sub(cpu),

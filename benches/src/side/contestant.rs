@@ -28,6 +28,20 @@ pub enum Kind {
     Nginx,
     /// HAProxy of the distribution.
     Haproxy,
+    /// nginx with a decision service in Lua, or one that says yes without a look.
+    NginxLua,
+}
+
+impl Kind {
+    /// Whether it can do this work.
+    pub fn does(self, work: Work) -> bool {
+        match self {
+            Self::Portcullis => true,
+            Self::Bare | Self::Haproxy => !work.decides(),
+            Self::Nginx => true,
+            Self::NginxLua => work.decides(),
+        }
+    }
 }
 
 /// A proxy that takes part.
@@ -82,9 +96,24 @@ impl Contestant {
         .into_iter()
         .chain(also)
         .chain([installed("nginx", Kind::Nginx), installed("haproxy", Kind::Haproxy)])
+        .chain([lua()])
         .flatten()
         .collect()
     }
+}
+
+/// nginx, where its module for Lua is there.
+fn lua() -> Option<Contestant> {
+    let program = skip::tool("side_by_side", "nginx")?;
+    let found = Path::new(LUA_MODULES).join("ngx_http_lua_module.so").is_file();
+    if !found {
+        eprintln!("!!! nginx-lua does not take part: install libnginx-mod-http-lua and lua-cjson");
+    }
+    found.then(|| Contestant {
+        name: "nginx-lua".to_owned(),
+        kind: Kind::NginxLua,
+        program,
+    })
 }
 
 fn release(name: &str) -> PathBuf {
@@ -123,6 +152,14 @@ kill_switches:
 - { scope_key: ip:address, scope_value: 203.0.113.66, reason: none }
 ";
 
+/// One rule.
+const ONE_RULE: &str = include_str!("../../bundles/one-rule.yaml");
+/// Five rules and loop detection.
+const FIVE_RULES: &str = include_str!("../../bundles/five-rules.yaml");
+
+/// What makes wrk post.
+const POST: &str = "wrk.method = \"POST\"\n";
+
 impl Stage {
     /// A new one.
     pub fn new() -> Self {
@@ -133,6 +170,7 @@ impl Stage {
         let read = |name| fs::read_to_string(dir.path().join(name)).expect("PEM");
         let both = read("server.crt") + &read("server.key");
         fs::write(dir.path().join("both.pem"), both).expect("PEM for HAProxy");
+        fs::write(dir.path().join("post.lua"), POST).expect("a script for wrk");
         let key = Key::ed25519("k1");
         Self {
             dir,
@@ -146,6 +184,11 @@ impl Stage {
     /// The certificate of the authority behind the server's.
     pub fn authority(&self) -> CertificateDer<'static> {
         self.authority.clone()
+    }
+
+    /// The script with which wrk posts.
+    pub fn post(&self) -> String {
+        self.file("post.lua")
     }
 
     fn file(&self, name: &str) -> String {
@@ -205,7 +248,9 @@ pub fn start_under(
     let arguments = match contestant.kind {
         Kind::Bare => plan.bare(),
         Kind::Portcullis => plan.portcullis(),
+        Kind::Nginx if scenario.work.decides() => plan.nginx_decides("", "location = /v1/decision { return 200; }"),
         Kind::Nginx => plan.nginx(),
+        Kind::NginxLua => plan.nginx_lua(),
         Kind::Haproxy => plan.haproxy(),
     };
     let (program, arguments) = match under {
@@ -266,23 +311,26 @@ impl Plan<'_> {
         } else {
             String::new()
         };
-        let (sections, filters) = match self.scenario.work {
+        let work = self.scenario.work;
+        let (sections, filters) = match work {
             Work::Pass => (String::new(), ""),
-            Work::Guard => {
-                self.write("policy.bundle", self.stage.signer.sign(BUNDLE));
-                let policy = self
-                    .stage
-                    .signer
-                    .policy()
-                    .replace("{dir}", &self.dir.display().to_string());
-                (self.stage.idp.identity("") + &policy, GUARDS)
+            Work::Guard => (self.stage.idp.identity("") + &self.policy(BUNDLE), GUARDS),
+            Work::Decide => (self.policy(ONE_RULE), "filters: [{ policy: {} }]"),
+            Work::DecideFive => {
+                let filters = "filters: [{ jwt: { issuer: main } }, { policy: {} }]";
+                (self.stage.idp.identity("") + &self.policy(FIVE_RULES), filters)
             }
         };
+        let (mode, served) = if work.decides() {
+            (", mode: decision", "trusted_proxies: [127.0.0.1]\n".to_owned())
+        } else {
+            ("", format!("upstreams: {{ app: {{ servers: [\"{upstream}\"] }} }}\n"))
+        };
+        let to = if work.decides() { "" } else { "proxy: { upstream: app }" };
         let text = format!(
-            "listeners: [{{ name: public, address: \"{address}\"{tls} }}]\n\
-             upstreams: {{ app: {{ servers: [\"{upstream}\"] }} }}\n\
-             {sections}\
-             sites: [{{ hosts: [\"*\"], routes: [{{ {filters} proxy: {{ upstream: app }} }}] }}]\n\
+            "listeners: [{{ name: public, address: \"{address}\"{tls}{mode} }}]\n\
+             {served}{sections}\
+             sites: [{{ hosts: [\"*\"], routes: [{{ {filters} {to} }}] }}]\n\
              limits: {{ connections_per_ip: 20000, keepalive_requests: 100000000 }}\n\
              telemetry: {{ access_log: {{ file: access.log }} }}\n\
              runtime: {{ threads: {threads}, drain_delay: 0s, grace_period: 0s }}\n\
@@ -291,6 +339,44 @@ impl Plan<'_> {
         );
         let path = self.write("portcullis.yaml", text);
         vec!["run".to_owned(), "--config".to_owned(), path]
+    }
+
+    /// Puts a bundle where the section `policy` that it gives finds it.
+    fn policy(&self, bundle: &str) -> String {
+        self.write("policy.bundle", self.stage.signer.sign(bundle));
+        let dir = self.dir.display().to_string();
+        self.stage.signer.policy().replace("{dir}", &dir)
+    }
+
+    fn nginx_lua(&self) -> Vec<String> {
+        self.write("decision.lua", include_str!("decision.lua"));
+        let modules =
+            format!("load_module {LUA_MODULES}/ndk_http_module.so; load_module {LUA_MODULES}/ngx_http_lua_module.so;");
+        let five = u8::from(self.scenario.work == Work::DecideFive);
+        let location = format!(
+            "location = /v1/decision {{ set $five {five}; content_by_lua_file {}/decision.lua; }}",
+            self.dir.display()
+        );
+        self.nginx_decides(&format!("{modules}\n"), &location)
+    }
+
+    /// nginx that answers by itself.
+    fn nginx_decides(&self, modules: &str, location: &str) -> Vec<String> {
+        let (address, threads) = (self.address, self.scenario.threads);
+        let shared = if modules.is_empty() {
+            ""
+        } else {
+            "lua_shared_dict counters 64m;"
+        };
+        let text = format!(
+            "{modules}{HEAD} worker_processes {threads}; pid pid; error_log error.log crit;\n\
+             events {{ worker_connections 16384; }}\n\
+             http {{ {TEMPORARY} {shared} access_log access.log combined buffer=64k flush=1s;\n\
+             keepalive_requests 100000000; keepalive_timeout 600; tcp_nodelay on;\n\
+             server {{ listen {address} backlog=8192; {location} }} }}\n"
+        );
+        self.write("nginx.conf", text);
+        nginx_arguments(self.dir)
     }
 
     fn nginx(&self) -> Vec<String> {
@@ -341,3 +427,6 @@ impl Plan<'_> {
 }
 
 const GUARDS: &str = "filters: [{ jwt: { issuer: main } }, { policy: {} }, { rate_limit: { key: ip:address, rate: 1000000/s, burst: 1000000 } }],";
+
+/// Where Debian puts the modules of nginx.
+const LUA_MODULES: &str = "/usr/lib/nginx/modules";

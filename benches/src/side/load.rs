@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::contestant::Stage;
 use super::scenario::{Load, Scenario};
 
 /// What a run of the load came to.
@@ -20,17 +21,33 @@ pub struct Answers {
     pub p99_us: f64,
 }
 
+/// What is to be decided about.
+const DESCRIPTION: [&str; 4] = [
+    "X-Original-Method: GET",
+    "X-Original-URI: /v1/things/42?page=2",
+    "X-Original-Host: api.example.com",
+    "X-Plan: gold",
+];
+
 /// Runs the load of `scenario` for `seconds` on `cores`.
-pub fn run(scenario: &Scenario, address: SocketAddr, token: &str, seconds: u32, cores: &str) -> Answers {
+pub fn run(scenario: &Scenario, address: SocketAddr, stage: &Stage, seconds: u32, cores: &str) -> Answers {
     let scheme = if scenario.tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", scenario.path);
-    let bearer = format!("Authorization: Bearer {token}");
+    let bearer = format!("Authorization: Bearer {}", stage.token);
     match scenario.load {
         Load::Http2 => h2load(&url, &bearer, seconds, cores),
         load => {
             let mut arguments = vec!["-H".to_owned(), bearer];
             if load == Load::OneRequest {
                 arguments.extend(["-H".to_owned(), "Connection: close".to_owned()]);
+            }
+            if scenario.work.decides() {
+                arguments.extend(
+                    DESCRIPTION
+                        .iter()
+                        .flat_map(|field| ["-H".to_owned(), (*field).to_owned()]),
+                );
+                arguments.extend(["-s".to_owned(), stage.post()]);
             }
             wrk(&url, &arguments, seconds, cores)
         }

@@ -20,6 +20,17 @@ pub enum Work {
     Pass,
     /// A token that was verified before, the policy bundle, a rate limit; access log and metrics.
     Guard,
+    /// Says whether a request that is described may pass (`POST /v1/decision`): one rule about the address.
+    Decide,
+    /// The same: five rules, three of them about claims, and loop detection.
+    DecideFive,
+}
+
+impl Work {
+    /// Whether requests are decided and not forwarded.
+    pub fn decides(self) -> bool {
+        matches!(self, Self::Decide | Self::DecideFive)
+    }
 }
 
 /// One of them.
@@ -53,7 +64,7 @@ pub const SMALL: Scenario = Scenario {
 };
 
 /// All of them, in the order of the table.
-pub const SCENARIOS: [Scenario; 10] = [
+pub const SCENARIOS: [Scenario; 12] = [
     SMALL,
     Scenario {
         name: "guard",
@@ -103,6 +114,20 @@ pub const SCENARIOS: [Scenario; 10] = [
         name: "cores",
         about: "65 bytes, two threads on two cores, which the load shares",
         threads: 2,
+        ..SMALL
+    },
+    Scenario {
+        name: "decision",
+        about: "a decision about one rule; nginx says yes without a look, nginx-lua decides in Lua",
+        path: "/v1/decision",
+        work: Work::Decide,
+        ..SMALL
+    },
+    Scenario {
+        name: "decision-five",
+        about: "a decision about five rules with claims and loop detection; Portcullis alone verifies the token (remembered)",
+        path: "/v1/decision",
+        work: Work::DecideFive,
         ..SMALL
     },
     Scenario {

@@ -44,6 +44,15 @@ pub struct PolicySource {
     last_good: Option<LastGood>,
     /// What a new bundle may change.
     activation: Option<Activation>,
+    /// The bundle of this source that came into force last.
+    known: Option<Known>,
+}
+
+/// A bundle and the bytes in which it came, so that the same bytes are not verified again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Known {
+    bytes: Digest,
+    bundle: Digest,
 }
 
 enum Source {
@@ -80,6 +89,7 @@ const HINTS: usize = 20;
 /// A bundle that was verified and is good, and is not yet in force.
 pub struct Candidate {
     policies: Arc<Policies>,
+    known: Known,
     floor: Floor,
     bytes: Vec<u8>,
     validator: Option<Validator>,
@@ -98,6 +108,10 @@ impl Candidate {
             );
         }
         Self {
+            known: Known {
+                bytes: Digest::of(&bytes),
+                bundle: *accepted.policies.digest(),
+            },
             policies: Arc::new(accepted.policies),
             floor: accepted.floor,
             bytes,
@@ -155,6 +169,7 @@ impl PolicySource {
             source: Source::open(&written.bundle, written.max_bytes.get()).map_err(PolicyError::Source)?,
             last_good: state.last_good,
             activation: written.activation,
+            known: None,
         };
         Ok((source, kill))
     }
@@ -180,7 +195,7 @@ impl PolicySource {
 
     /// Looks at the source. `None`: it has what is in force, whose digest is `in_force`.
     pub async fn look(&mut self, in_force: Option<&Digest>) -> Result<Option<Candidate>, BundleRefused> {
-        let found = self.look_at_source().await;
+        let found = self.look_at_source(in_force).await;
         self.unless_in_force(found, in_force)
     }
 
@@ -189,7 +204,7 @@ impl PolicySource {
         if !matches!(self.source, Source::ControlPlane) {
             return Err(unreadable("bundles do not come from the control plane any more"));
         }
-        let found = self.accept(bytes.to_vec(), None).map(Some);
+        let found = aside(|| self.judge(bytes.to_vec(), None, in_force));
         self.unless_in_force(found, in_force)
     }
 
@@ -211,11 +226,12 @@ impl PolicySource {
         if in_force != Some(candidate.policies.digest()) {
             return Ok(Some(candidate));
         }
+        self.known = Some(candidate.known);
         self.remember(candidate.validator);
         Ok(None)
     }
 
-    async fn look_at_source(&self) -> Result<Option<Candidate>, BundleRefused> {
+    async fn look_at_source(&mut self, in_force: Option<&Digest>) -> Result<Option<Candidate>, BundleRefused> {
         let (bytes, validator) = match &self.source {
             Source::File(file) => (file.read(self.loader.max_bytes()).map_err(unreadable)?.0, None),
             Source::ControlPlane => return Ok(None),
@@ -229,7 +245,22 @@ impl PolicySource {
                 }
             }
         };
-        aside(|| self.accept(bytes, validator)).map(Some)
+        aside(|| self.judge(bytes, validator, in_force))
+    }
+
+    /// Judges what was found. `None`: it is in force already, byte for byte, and was verified with the same keys.
+    fn judge(
+        &mut self,
+        bytes: Vec<u8>,
+        validator: Option<Validator>,
+        in_force: Option<&Digest>,
+    ) -> Result<Option<Candidate>, BundleRefused> {
+        let known = self.known.filter(|known| Some(&known.bundle) == in_force);
+        if known.is_some_and(|known| known.bytes == Digest::of(&bytes)) {
+            self.remember(validator);
+            return Ok(None);
+        }
+        self.accept(bytes, validator).map(Some)
     }
 
     /// What a URL's server said of the bundle in force: the next poll only asks whether there is another one.
@@ -267,6 +298,7 @@ impl PolicySource {
             self.floor = Some(candidate.floor);
         }
         self.last_good = None;
+        self.known = Some(candidate.known);
         self.remember(candidate.validator.clone());
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::telemetry::stamp::Stamp;
 
 impl Live {
     /// Keeps a client for the control plane of the configuration in force.
-    pub(super) async fn tend_control_plane(self: &Arc<Self>) {
+    pub(super) async fn tend_control_plane(self: Arc<Self>) {
         let mut published = self.published.subscribe();
         let mut tended: Option<(Settings, JoinSet<()>)> = None;
         loop {
@@ -25,7 +25,7 @@ impl Live {
                 drop(tended.take());
                 self.control_plane.clear();
                 tended = wanted.map(|settings| {
-                    let client = Client::new(Arc::clone(self), Arc::clone(&self.control_plane), settings.clone());
+                    let client = Client::new(Arc::clone(&self), Arc::clone(&self.control_plane), settings.clone());
                     let mut task = JoinSet::new();
                     task.spawn(client.run());
                     (settings, task)

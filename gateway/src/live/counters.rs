@@ -44,11 +44,11 @@ impl Live {
     }
 
     /// Writes the counters to the state folder again and again, until another process takes over.
-    pub(super) async fn keep_counters(self: &Arc<Self>) {
+    pub(super) async fn keep_counters(self: Arc<Self>) {
         let mut rest = EVERY;
         loop {
             tokio::time::sleep(rest).await;
-            let live = Arc::clone(self);
+            let live = Arc::clone(&self);
             let began = Instant::now();
             let _ = tokio::task::spawn_blocking(move || live.save_counters()).await;
             rest = EVERY.max(began.elapsed() * REST);

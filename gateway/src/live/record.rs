@@ -160,7 +160,7 @@ impl Live {
     }
 
     /// Writes the ring to the state folder from time to time.
-    pub(super) async fn flush_record(self: &Arc<Self>) {
+    pub(super) async fn flush_record(self: Arc<Self>) {
         loop {
             tokio::time::sleep(FLUSH).await;
             aside(|| self.write_record());

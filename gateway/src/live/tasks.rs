@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Live;
+use super::{Live, aside};
 use crate::admin;
 use crate::listener::{Staple, tend_staple};
 use crate::overload::{Meter, Pressure};
@@ -33,21 +33,22 @@ impl Live {
             self.identity.apply(&snapshot.gateway.zones, &snapshot.gateway.config);
             self.observers.trace(&snapshot.gateway.config);
         }
-        // On tasks of their own: a load that takes long holds up neither.
         let _admin = tokio::spawn(Arc::clone(self).admin());
         let _kill = tokio::spawn(Arc::clone(self).tend_kill_document());
-        tokio::join!(
-            self.watch_files(),
-            self.hang_ups(),
-            self.poll_source(),
-            self.tend_upstreams(),
-            self.tend_control_plane(),
-            self.watch_memory(),
-            self.free_snapshots(),
-            self.tend_staples(),
-            self.keep_counters(),
-            self.flush_record()
-        );
+        // Each on a task of its own: a load that takes long holds up none.
+        let mut tasks = JoinSet::new();
+        let live = || Arc::clone(self);
+        tasks.spawn(live().watch_files());
+        tasks.spawn(live().hang_ups());
+        tasks.spawn(live().poll_source());
+        tasks.spawn(live().tend_upstreams());
+        tasks.spawn(live().tend_control_plane());
+        tasks.spawn(live().watch_memory());
+        tasks.spawn(live().free_snapshots());
+        tasks.spawn(live().tend_staples());
+        tasks.spawn(live().keep_counters());
+        tasks.spawn(live().flush_record());
+        while tasks.join_next().await.is_some() {}
     }
 
     /// The admin listener. After a hand-over its address may still be the old process's for a moment.
@@ -73,7 +74,7 @@ impl Live {
     }
 
     /// Reloads when a file of the configuration, the bundle or a certificate has changed.
-    async fn watch_files(self: &Arc<Self>) {
+    async fn watch_files(self: Arc<Self>) {
         let mut known = self.fingerprint();
         loop {
             tokio::time::sleep(LOOK).await;
@@ -109,7 +110,7 @@ impl Live {
     }
 
     /// SIGHUP reloads.
-    async fn hang_ups(self: &Arc<Self>) {
+    async fn hang_ups(self: Arc<Self>) {
         let Ok(mut hang_ups) = signal(SignalKind::hangup()) else {
             tracing::error!("SIGHUP cannot be listened for");
             return;
@@ -121,7 +122,7 @@ impl Live {
     }
 
     /// Polls a bundle that comes from a URL.
-    async fn poll_source(self: &Arc<Self>) {
+    async fn poll_source(self: Arc<Self>) {
         loop {
             let wait = {
                 let snapshot = self.snapshot();
@@ -141,7 +142,7 @@ impl Live {
     }
 
     /// Keeps names resolved and servers checked, for the upstreams of the snapshot in force.
-    async fn tend_upstreams(self: &Arc<Self>) {
+    async fn tend_upstreams(self: Arc<Self>) {
         let (_stop, stopped) = watch::channel(false);
         let mut published = self.published.subscribe();
         let mut tended: Option<(Arc<Upstreams>, upstream::Background)> = None;
@@ -158,7 +159,7 @@ impl Live {
     }
 
     /// Keeps an eye on the memory, and makes room while it is low.
-    async fn watch_memory(self: &Arc<Self>) {
+    async fn watch_memory(self: Arc<Self>) {
         let configured = || {
             let memory = self.snapshot().gateway.config.overload.memory;
             memory.map(portcullis_config::units::ByteSize::get)
@@ -190,18 +191,18 @@ impl Live {
     }
 
     /// Frees replaced snapshots, away from the workers and from everything that is watched here.
-    async fn free_snapshots(self: &Arc<Self>) {
+    async fn free_snapshots(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;
             let unused = self.retired.unused();
             if !unused.is_empty() {
-                let _ = tokio::task::spawn_blocking(move || drop(unused)).await;
+                aside(move || drop(unused));
             }
         }
     }
 
     /// Keeps OCSP answers fresh, for the certificates that are served.
-    async fn tend_staples(self: &Arc<Self>) {
+    async fn tend_staples(self: Arc<Self>) {
         let mut published = self.published.subscribe();
         let mut tended: Vec<(Arc<Staple>, JoinSet<()>)> = Vec::new();
         loop {
