@@ -6,6 +6,7 @@
 //! counters over restarts,
 //! [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
+mod aside;
 mod audit;
 pub mod bundle;
 mod config_source;
@@ -46,6 +47,7 @@ use crate::telemetry::stamp::Stamp;
 
 pub use self::config_source::ConfigSource;
 use self::kill_state::KillState;
+use self::aside::aside;
 use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
@@ -253,34 +255,6 @@ impl Live {
 
     fn report(&self) -> std::sync::MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How much lower than that of requests the priority of long work is.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
-
-/// Does what takes long without keeping the tasks of this runtime's thread from being run by another, and after requests
-/// where both want the same core. On a thread of its own, because a priority that was given up cannot be taken back.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    let runtime = Handle::try_current().ok();
-    let flavor = runtime.as_ref().map(Handle::runtime_flavor);
-    let apart = || {
-        std::thread::scope(|scope| {
-            let worker = scope.spawn(|| {
-                let _entered = runtime.as_ref().map(Handle::enter);
-                // It belongs to a thread on Linux only. Without it the work is done all the same.
-                #[cfg(target_os = "linux")]
-                let _ = rustix::process::nice(NICE);
-                work()
-            });
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    };
-    match flavor {
-        Some(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(apart),
-        _ => apart(),
     }
 }
 
