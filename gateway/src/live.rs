@@ -45,9 +45,9 @@ use crate::recorder::Recorder;
 use crate::snapshot::Snapshot;
 use crate::telemetry::stamp::Stamp;
 
+use self::aside::aside;
 pub use self::config_source::ConfigSource;
 use self::kill_state::KillState;
-use self::aside::aside;
 use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
