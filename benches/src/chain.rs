@@ -110,6 +110,7 @@ impl Exchanges {
     }
 
     /// The same chain, bundle and counters, for another thread and with a request of its own.
+    #[must_use]
     pub fn beside(&self, user: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.insert("x-user", HeaderValue::from_str(user).expect("a field value"));

@@ -36,9 +36,8 @@ impl Kind {
     /// Whether it can do this work.
     pub fn does(self, work: Work) -> bool {
         match self {
-            Self::Portcullis => true,
+            Self::Portcullis | Self::Nginx => true,
             Self::Bare | Self::Haproxy => !work.decides(),
-            Self::Nginx => true,
             Self::NginxLua => work.decides(),
         }
     }

@@ -170,10 +170,7 @@ mod tests {
     fn the_work_is_done_whatever_runs_it() {
         assert_eq!(aside(|| 7), 7);
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
-        assert_eq!(
-            runtime.block_on(async { aside(|| Handle::try_current().is_ok()) }),
-            true
-        );
+        assert!(runtime.block_on(async { aside(|| Handle::try_current().is_ok()) }));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(async { aside(|| 8) }), 8);
         let broken = std::panic::catch_unwind(|| aside(|| assert_eq!(1, 2)));
