@@ -20,6 +20,7 @@ use portcullis_filters::zones::Zones;
 
 use crate::client::TrustedProxies;
 use crate::forward::Rewrite;
+use crate::geoip::GeoIpFiles;
 use crate::route::{RouteId, Router};
 use crate::telemetry::metrics::RouteMetrics;
 use crate::upstream::Upstreams;
@@ -74,6 +75,8 @@ pub struct Gateway {
     pub unrouted: Chain,
     /// Where requests are forwarded.
     pub upstreams: Arc<Upstreams>,
+    /// What is known of addresses.
+    pub geoip: Option<GeoIpFiles>,
     /// State that outlives this configuration.
     pub zones: Arc<Zones>,
     /// Whose forwarding headers are believed.

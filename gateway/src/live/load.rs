@@ -21,7 +21,7 @@ use super::retired::Retired;
 use super::{ConfigSource, Live, Startup, aside, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
-use crate::compile::{Heritage, compile, unmet};
+use crate::compile::{Heritage, Misfit, compile, fits, idle_switch};
 use crate::debug;
 use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
@@ -82,6 +82,7 @@ impl Live {
                 zones,
                 upstreams: None,
                 metrics: &observers.metrics,
+                geoip: None,
             },
         )
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
@@ -131,6 +132,9 @@ impl Live {
         let begun = live.snapshot();
         live.note_config(&begun, None);
         live.note_bundle(&begun, refused.as_ref());
+        if let Some(idle) = idle_switch(&begun.gateway.config, begun.policy.switches.iter()) {
+            tracing::error!("{idle}");
+        }
         live.begin_kill_document();
         Ok(live)
     }
@@ -192,12 +196,16 @@ impl Live {
             zones: &before.gateway.zones,
             upstreams,
             metrics: &self.observers.metrics,
+            geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|diagnostics| Refused {
             reason: "config_invalid",
             detail: diagnostics.render_text(&loaded.sources),
             diagnostics: Some(diagnostics.render_json(&loaded.sources)),
         })?;
+        if let Some(detail) = idle_switch(&gateway.config, before.policy.switches.iter()) {
+            return Err(Late::refused(&detail));
+        }
         let unusable = |detail: String| Refused {
             reason: "config_unusable",
             detail,
@@ -239,7 +247,7 @@ impl Live {
     ) -> Result<(), Late> {
         let Some(mut config) = config else {
             let Some(bundle) = bundle else { return Ok(()) };
-            fits(&before.gateway, &bundle.state()).map_err(|unmet| Late::bundle(&unmet))?;
+            fits(&before.gateway, &bundle.state()).map_err(Late::bundle)?;
             return self.adopt_bundle(cold, &before.gateway, &bundle);
         };
         match std::mem::replace(&mut config.policy, PolicyChange::None) {
@@ -252,15 +260,15 @@ impl Live {
             .map_or_else(|| before.policy.bundle.clone(), Bundle::state);
         if let Err(together) = fits(&config.gateway, &state) {
             let Some(bundle) = bundle else {
-                return Err(Late::config(&together));
+                return Err(Late::config(&together.detail));
             };
             if fits(&config.gateway, &before.policy.bundle).is_ok() {
                 self.publish(config, None);
-                return Err(Late::bundle(&together));
+                return Err(Late::bundle(together));
             }
-            fits(&before.gateway, &state).map_err(|alone| Late::both(&together, &alone))?;
+            fits(&before.gateway, &state).map_err(|alone| Late::both(&together, alone))?;
             self.adopt_bundle(cold, &before.gateway, &bundle)?;
-            return Err(Late::config(&together));
+            return Err(Late::config(&together.detail));
         }
         let Some(bundle) = bundle else {
             self.publish(config, None);
@@ -375,26 +383,25 @@ struct Late {
 }
 
 impl Late {
-    fn config(detail: &str) -> Self {
-        let refused = Refused {
+    fn refused(detail: &str) -> Refused {
+        Refused {
             reason: "config_unmet_requirement",
             detail: detail.to_owned(),
             diagnostics: None,
-        };
+        }
+    }
+
+    fn config(detail: &str) -> Self {
         Self {
-            config: Some(refused),
+            config: Some(Self::refused(detail)),
             bundle: None,
         }
     }
 
-    fn bundle(detail: &str) -> Self {
-        let refused = BundleRefused {
-            reason: "unmet_requirement",
-            detail: detail.to_owned(),
-        };
+    fn bundle(misfit: Misfit) -> Self {
         Self {
             config: None,
-            bundle: Some(refused),
+            bundle: Some(misfit.into()),
         }
     }
 
@@ -407,29 +414,12 @@ impl Late {
         }
     }
 
-    fn both(config: &str, bundle: &str) -> Self {
+    fn both(config: &Misfit, bundle: Misfit) -> Self {
         Self {
-            config: Self::config(config).config,
+            config: Self::config(&config.detail).config,
             bundle: Self::bundle(bundle).bundle,
         }
     }
-}
-
-/// Whether a configuration meets the requirements of a bundle; if not, what is missing.
-fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), String> {
-    let BundleState::Loaded(policies) = bundle else {
-        return Ok(());
-    };
-    let unmet = unmet(gateway, policies);
-    if unmet.is_empty() {
-        return Ok(());
-    }
-    Err(unmet
-        .iter()
-        .take(20)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; "))
 }
 
 /// Makes a bundle the floor, durably. What then is in force.
@@ -474,10 +464,7 @@ impl First {
 }
 
 fn take_first(source: &mut PolicySource, gateway: &Gateway, bundle: &Bundle) -> Result<BundleState, BundleRefused> {
-    fits(gateway, &bundle.state()).map_err(|detail| BundleRefused {
-        reason: "unmet_requirement",
-        detail,
-    })?;
+    fits(gateway, &bundle.state())?;
     source.commit(bundle)?;
     Ok(bundle.state())
 }
