@@ -106,14 +106,36 @@ impl Mmdb {
         file.extend_from_slice(&[0; 16]);
         file.extend_from_slice(&self.data);
         file.extend_from_slice(MARKER);
-        let metadata = json!({
-            "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": 1_767_225_600,
-            "database_type": self.kind, "description": { "en": "of a test" }, "ip_version": 6, "languages": ["en"],
-            "node_count": count, "record_size": 24,
-        });
-        encode(&metadata, &mut file);
+        metadata(&self.kind, count, &mut file);
         file
     }
+}
+
+/// The map behind the marker. Readers insist on the widths of its numbers.
+fn metadata(kind: &str, nodes: usize, out: &mut Vec<u8>) {
+    let texts = json!({ "database_type": kind, "description": { "en": "of a test" }, "languages": ["en"] });
+    let texts = texts.as_object().expect("a map");
+    let shorts: [(&str, u16); 4] = [
+        ("binary_format_major_version", 2),
+        ("binary_format_minor_version", 0),
+        ("ip_version", 6),
+        ("record_size", 24),
+    ];
+    control(7, texts.len() + shorts.len() + 2, out);
+    for (key, value) in texts {
+        encode(&json!(key), out);
+        encode(value, out);
+    }
+    for (key, value) in shorts {
+        encode(&json!(key), out);
+        control(5, 2, out);
+        out.extend_from_slice(&value.to_be_bytes());
+    }
+    encode(&json!("node_count"), out);
+    encode(&json!(nodes), out);
+    encode(&json!("build_epoch"), out);
+    control(9, 8, out);
+    out.extend_from_slice(&1_767_225_600_u64.to_be_bytes());
 }
 
 /// A value with its type before it.
