@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, Match};
 use portcullis_config::key::BOT_CATEGORIES;
 
 /// A word and its category a line.
@@ -50,7 +50,7 @@ pub(crate) fn category(user_agent: &[u8]) -> Option<&'static str> {
     let beside = |place: Option<usize>| place.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     let found = bots.words.as_ref()?.find_overlapping_iter(text);
     let whole = found.filter(|word| !beside(word.start().checked_sub(1)) && !beside(Some(word.end())));
-    let longest = whole.max_by_key(|word| word.len())?;
+    let longest = whole.max_by_key(Match::len)?;
     bots.categories.get(longest.pattern().as_usize()).copied()
 }
 

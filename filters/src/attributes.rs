@@ -86,9 +86,11 @@ pub const UNSUPPORTED_KEY: &str = "unsupported-key";
 /// loaded.
 pub fn unsupported(key: &Key, geoip: Option<&GeoIp>) -> Option<&'static str> {
     match key {
-        Key::Ip(IpAttribute::Address) => None,
-        Key::Ip(attribute) if geoip.is_some_and(|geoip| geoip.tells(*attribute)) => None,
-        Key::Ip(_) => Some("`geoip` of the configuration has no source for it, so the key would never have a value"),
+        Key::Ip(attribute) => {
+            let is_told = *attribute == IpAttribute::Address || geoip.is_some_and(|geoip| geoip.tells(*attribute));
+            let why = "`geoip` of the configuration has no source for it, so the key would never have a value";
+            (!is_told).then_some(why)
+        }
         Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Cookie(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route => None,
     }
 }

@@ -152,7 +152,9 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Array(items) => {
             control(11, items.len(), out);
-            items.iter().for_each(|item| encode(item, out));
+            for item in items {
+                encode(item, out);
+            }
         }
         Value::Object(entries) => map(entries, out),
         Value::Null | Value::Bool(_) => panic!("no record of a test has one"),

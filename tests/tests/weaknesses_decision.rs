@@ -128,10 +128,9 @@ fn w_24_query_keys_are_those_of_the_original_request() {
 /// What is known of an address comes from whom the configuration trusts, and from files; not from the client.
 #[test]
 fn w_16_only_a_trusted_peer_says_where_a_client_is() {
-    let rules = |key: &str| {
+    let rules = |id: &str| {
         format!(
-            "- id: {id}\n  spec:\n    selector: {{ pathPrefix: /{id} }}\n    rules: [{{ name: r, limit_keys: [\"ip:{id}\"], algorithm: token_bucket, algorithm_config: {{ tokens_per_second: 0.001, burst: 1 }} }}]\n",
-            id = key
+            "- id: {id}\n  spec:\n    selector: {{ pathPrefix: /{id} }}\n    rules: [{{ name: r, limit_keys: [\"ip:{id}\"], algorithm: token_bucket, algorithm_config: {{ tokens_per_second: 0.001, burst: 1 }} }}]\n"
         )
     };
     let policies = ["address", "country", "asn", "type", "tor"].map(rules).concat();
