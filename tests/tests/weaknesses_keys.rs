@@ -256,19 +256,13 @@ fn w_22_match_works_on_cookies_and_routes() {
 /// Nobody says of himself where he is: neither by fields, nor by addresses that nobody vouches for.
 #[test]
 fn w_16_what_strangers_say_of_their_address_counts_for_nothing() {
-    let keys = ["ip:country", "ip:asn", "ip:type", "ip:tor", "ip:address"];
-    let rule = |key: &&str| bucket(&key.replace(':', "-"), &format!("\"{key}\""), 1, ", on_missing: deny");
-    let policies: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let selector = format!("selector: {{ pathPrefix: /{} }}", &key[3..]);
-            format!(
-                "- {{ id: {}, spec: {{ {selector}, rules: [{}] }} }}\n",
-                &key[3..],
-                rule(key)
-            )
-        })
-        .collect();
+    let names = ["country", "asn", "type", "tor", "address"];
+    let of = |name: &&str| {
+        let rule = bucket("r", &format!("\"ip:{name}\""), 1, ", on_missing: deny");
+        let selector = format!("selector: {{ pathPrefix: /{name} }}");
+        format!("- {{ id: {name}, spec: {{ {selector}, rules: [{rule}] }} }}\n")
+    };
+    let policies: Vec<String> = names.iter().map(of).collect();
     let start = |trusted: &str| {
         let signer = Signer::new("k1");
         let geoip = "geoip: { country: \"{dir}/c\", asn: \"{dir}/a\", asn_types: \"{dir}/k\", tor_exits: \"{dir}/t\", trusted_headers: true }\n";
