@@ -36,6 +36,7 @@ fn swap(criterion: &mut Criterion) {
         let policies = accept(&loader, &publisher.sign(version, 100_000)).policies;
         Arc::new(InForce::new(
             BundleState::Loaded(Arc::new(policies)),
+            None,
             KillView::default(),
         ))
     };

@@ -59,7 +59,7 @@ impl Publisher {
         let loaded = load_str("portcullis.yaml", &text).unwrap_or_else(|failed| panic!("{failed}"));
         let policy = loaded.config.policy.as_ref().expect("a policy section");
         let trust = Trust::resolve(&policy.trust).expect("a public key");
-        Loader::new(Settings::from(policy), trust, Box::new(PolicyExaminer))
+        Loader::new(Settings::of(policy, None), trust, Box::new(PolicyExaminer))
     }
 }
 

@@ -183,12 +183,11 @@ impl Exchanges {
             query: Some("page=2"),
             headers: &self.headers,
             client: &self.client,
-            route: None,
-            geoip: None,
             now: self.now,
         };
         let policy = PolicyView {
             bundle: Bundle::Loaded(&self.policies),
+            trial: None,
             switches: &self.switches,
         };
         let chain = &self.bench.chain;

@@ -35,6 +35,22 @@ pub fn format_of(name: &str) -> Format {
 
 /// Reads and compiles an author's text. `name` is for messages.
 pub fn read(name: &str, text: &str, format: Format) -> Result<Authored, Explanation> {
+    let ((bundle, compiled), document, sources) = read_as(name, text, format, explain::read)?;
+    Ok(Authored {
+        bundle,
+        compiled,
+        document,
+        sources,
+    })
+}
+
+/// Reads an author's text as what `read` makes of it, or tells every error in it.
+pub(crate) fn read_as<T>(
+    name: &str,
+    text: &str,
+    format: Format,
+    read: impl FnOnce(&Document, &mut Diagnostics) -> Option<T>,
+) -> Result<(T, Document, SourceMap), Explanation> {
     let mut sources = SourceMap::default();
     let file = sources.add(name, text);
     let mut out = Diagnostics::default();
@@ -42,14 +58,8 @@ pub fn read(name: &str, text: &str, format: Format) -> Result<Authored, Explanat
         Format::Yaml => Document::parse_yaml_into(&sources, file, &mut out),
         Format::Json => Document::parse_json_into(&sources, file, explain::MAX_NODES, &mut out),
     };
-    let found = document.and_then(|document| Some((explain::read(&document, &mut out)?, document)));
-    match found {
-        Some(((bundle, compiled), document)) if out.is_empty() => Ok(Authored {
-            bundle,
-            compiled,
-            document,
-            sources,
-        }),
+    match document.and_then(|document| Some((read(&document, &mut out)?, document))) {
+        Some((made, document)) if out.is_empty() => Ok((made, document, sources)),
         _ => {
             out.sort();
             Err(Explanation {

@@ -1,6 +1,7 @@
 //! As written to compiled: every field is checked against every other, all problems are collected, and a bundle with one
 //! problem becomes nothing at all. Times are not compared with a clock here; `loader` does.
 
+mod audience;
 mod policy;
 mod scalars;
 mod switch;
@@ -37,6 +38,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
     let global_shadow = compiler.suspension(bundle.global_shadow.as_ref(), "global_shadow");
     let kill_switch_override = compiler.suspension(bundle.kill_switch_override.as_ref(), "kill_switch_override");
     compiler.window(bundle);
+    let audience = compiler.audience(bundle.audience.as_deref());
     let until = kill_switch_override.as_ref().map(|suspension| suspension.until);
     let switches = compiler.switches(&bundle.kill_switches, until, Origin::Bundle);
     let compiled = compiler.policies(&bundle.policies);
@@ -51,6 +53,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
         issued_at: bundle.issued_at,
         not_before: bundle.not_before,
         expires_at: bundle.expires_at,
+        audience,
         global_shadow,
         kill_switch_override,
         switches: Arc::new(Switches::new(switches)),

@@ -47,6 +47,7 @@ struct Head {
     issued_at: Option<Timestamp>,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
+    audience: Option<Vec<String>>,
     policies: RawNode,
     kill_switches: Option<RawNode>,
     global_shadow: Option<Override>,
@@ -73,7 +74,9 @@ pub(crate) fn read(document: &Document, out: &mut Diagnostics) -> Option<(Bundle
         tests.clear();
     }
     let whole = lists.whole & check_algorithms(document, out);
+    let audience = bundle.audience.as_ref().map_or(0, Vec::len);
     let places = Places::new(&[
+        ("audience", (0..audience).collect()),
         ("policies", places(&policies)),
         ("kill_switches", places(&kill_switches)),
         ("require", places(&require)),
@@ -265,6 +268,7 @@ impl From<Head> for Bundle {
             issued_at: head.issued_at,
             not_before: head.not_before,
             expires_at: head.expires_at,
+            audience: head.audience,
             global_shadow: head.global_shadow,
             kill_switch_override: head.kill_switch_override,
             defaults: head.defaults,
@@ -280,6 +284,7 @@ impl Bundle {
             issued_at: None,
             not_before: None,
             expires_at: None,
+            audience: None,
             policies: Vec::new(),
             kill_switches: Vec::new(),
             global_shadow: None,

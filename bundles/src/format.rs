@@ -24,6 +24,10 @@ pub struct Bundle {
     /// Refused from this moment on. What becomes of a bundle that is already in force is the gateway's `policy.expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Names of the gateways that it is for: `control_plane.edge_id` or one of `policy.audience`. Any other gateway refuses it.
+    /// Default: every gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Vec<String>>,
     /// The policies.
     pub policies: Vec<Policy>,
     /// Requests that are refused whatever the policies say.
@@ -258,7 +262,7 @@ pub struct TestRequest {
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// Keys the request has that the other fields cannot say: `ip:country`, `ua:bot`, `mtls:dns` and their like, `route:name`.
+    /// Keys the request has that the other fields cannot say: `ip:country` and its like, `ua:bot` and its like.
     #[serde(
         default,
         deserialize_with = "or_default",

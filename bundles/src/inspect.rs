@@ -24,6 +24,8 @@ pub struct Summary {
     pub not_before: Option<Timestamp>,
     /// Refused from then on.
     pub expires_at: Option<Timestamp>,
+    /// Names of the gateways that it is for. `None`: every gateway.
+    pub audience: Option<Vec<String>>,
     /// How many policies it has.
     pub policy_count: usize,
     /// How many rules all of them have.
@@ -151,6 +153,9 @@ impl Summary {
             issued_at: policies.issued_at(),
             not_before: policies.not_before(),
             expires_at: policies.expires_at(),
+            audience: policies
+                .audience()
+                .map(|names| names.iter().map(ToString::to_string).collect()),
             policy_count: policies.all().len(),
             rule_count: policies.all().iter().map(rules).sum(),
             kill_switch_count: policies.switches().as_slice().len(),

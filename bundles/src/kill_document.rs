@@ -7,10 +7,10 @@ use std::sync::Arc;
 use portcullis_config::decode::decode;
 use portcullis_config::diagnostic::{Diagnostic, Diagnostics};
 use portcullis_config::document::{Document, Format};
-use portcullis_config::span::SourceMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::author;
 use crate::compile::document_switches;
 use crate::envelope::{self, Verified};
 use crate::explain::{self, Explanation};
@@ -46,30 +46,14 @@ pub struct KillDocument {
 impl KillDocument {
     /// Reads an author's text, YAML or JSON, with every error told. `name` is for messages.
     pub fn read(name: &str, text: &str, format: Format) -> Result<Self, Explanation> {
-        let mut sources = SourceMap::default();
-        let file = sources.add(name, text);
-        let mut out = Diagnostics::default();
-        let document = match format {
-            Format::Yaml => Document::parse_yaml_into(&sources, file, &mut out),
-            Format::Json => Document::parse_json_into(&sources, file, explain::MAX_NODES, &mut out),
-        };
-        let read = document.and_then(|document| {
-            let written = decode::<Self>(&document, document.root(), &[], &mut out)?;
+        let read = |document: &Document, out: &mut Diagnostics| {
+            let written = decode::<Self>(document, document.root(), &[], out)?;
             if let Err(problems) = document_switches(&written) {
-                out.extend(problems.as_slice().iter().map(|problem| place(&document, problem)));
+                out.extend(problems.as_slice().iter().map(|problem| place(document, problem)));
             }
             Some(written)
-        });
-        match read {
-            Some(written) if out.is_empty() => Ok(written),
-            _ => {
-                out.sort();
-                Err(Explanation {
-                    diagnostics: out,
-                    sources,
-                })
-            }
-        }
+        };
+        author::read_as(name, text, format, read).map(|(written, ..)| written)
     }
 
     /// The JSON that is signed.

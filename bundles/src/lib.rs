@@ -8,7 +8,6 @@ pub mod algorithm;
 pub mod attributes;
 pub mod author;
 pub mod compile;
-pub mod cookie;
 pub mod diff;
 pub mod digest;
 pub mod envelope;

@@ -3,6 +3,7 @@
 
 mod refused;
 
+use portcullis_config::control_plane::ControlPlane;
 use portcullis_config::policy;
 
 use crate::compile::{Compiled, compile};
@@ -14,7 +15,7 @@ use crate::policies::{Policies, Provenance};
 use crate::problem::Problem;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
-use crate::version::{self, Floor, Standing};
+use crate::version::{self, Floor, Seen, Standing};
 
 pub use refused::{Refused, RefusedReason};
 
@@ -30,14 +31,20 @@ pub struct Settings {
     pub max_version_jump: Option<u64>,
     /// Accept bundles without a signature.
     pub insecure_unsigned: bool,
+    /// The names of this gateway, one of which a bundle's `audience` must have. `None`: whom a bundle is for is not asked.
+    pub names: Option<Box<[Box<str>]>>,
 }
 
-impl From<&policy::Policy> for Settings {
-    fn from(written: &policy::Policy) -> Self {
+impl Settings {
+    /// Those of a configuration.
+    pub fn of(written: &policy::Policy, control_plane: Option<&ControlPlane>) -> Self {
+        let known_as = control_plane.map(|control_plane| control_plane.edge_id.as_str());
+        let names = known_as.into_iter().chain(written.audience.iter().map(String::as_str));
         Self {
             max_bytes: written.max_bytes.get(),
             max_version_jump: written.max_version_jump,
             insecure_unsigned: written.insecure_unsigned,
+            names: Some(names.map(Box::from).collect()),
         }
     }
 }
@@ -103,11 +110,12 @@ impl Loader {
     ///
     /// The very text that is the floor is accepted again whatever the clock says: it was in time once, and what becomes of
     /// a bundle that expires in force is the gateway's `policy.expired`.
-    pub fn accept(&self, bytes: &[u8], now: i64, floor: Option<Floor>) -> Result<Accepted, Refused> {
+    pub fn accept(&self, bytes: &[u8], now: i64, seen: impl Into<Seen>) -> Result<Accepted, Refused> {
         let (verified, bundle) = self.verify(bytes)?;
+        self.is_for_us(&bundle)?;
         let own = own_floor(&verified, &bundle);
         let standing =
-            version::check(own, floor, self.settings.max_version_jump).map_err(|error| Refused::version(&error))?;
+            version::check(own, seen, self.settings.max_version_jump).map_err(|error| Refused::version(&error))?;
         if standing == Standing::New {
             in_time(&bundle, now)?;
         }
@@ -126,6 +134,7 @@ impl Loader {
     /// its tests are not run again, and its times were compared when it was accepted.
     pub fn restore(&self, bytes: &[u8], floor: Floor, now: i64) -> Result<Accepted, Refused> {
         let (verified, bundle) = self.verify(bytes)?;
+        self.is_for_us(&bundle)?;
         let own = own_floor(&verified, &bundle);
         if own != floor {
             let detail = format!(
@@ -158,6 +167,16 @@ impl Loader {
             }
         }
         Ok((verified, bundle))
+    }
+
+    fn is_for_us(&self, bundle: &Bundle) -> Result<(), Refused> {
+        let (Some(audience), Some(names)) = (&bundle.audience, &self.settings.names) else {
+            return Ok(());
+        };
+        if names.iter().any(|own| audience.iter().any(|name| name == &**own)) {
+            return Ok(());
+        }
+        Err(Refused::audience(audience, names))
     }
 
     fn examine(&self, compiled: &Compiled, now: i64) -> Result<(), Refused> {

@@ -25,6 +25,7 @@ pub struct Policies {
     pub(crate) issued_at: Option<Timestamp>,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) audience: Option<Box<[Box<str>]>>,
     pub(crate) global_shadow: Option<Suspension>,
     pub(crate) kill_switch_override: Option<Suspension>,
     pub(crate) switches: Arc<Switches>,
@@ -141,6 +142,11 @@ impl Policies {
     /// The moment it expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
+    }
+
+    /// Names of the gateways that it is for. `None`: every gateway.
+    pub fn audience(&self) -> Option<&[Box<str>]> {
+        self.audience.as_deref()
     }
 
     /// Whether it has expired at `now` (seconds since 1970).

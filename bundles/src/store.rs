@@ -1,4 +1,5 @@
-//! What survives a restart: the version floor, the last good bundle, and kill switches set at run time.
+//! What survives a restart: the version floor, the last good bundle, what is tried beside it, and kill switches set at run
+//! time.
 //!
 //! A promise is made only after fsync; a file is replaced whole or not at all; and a file that cannot be read or is not
 //! what was written stops the start rather than being forgotten, for with it the floor would be forgotten too. Whether a
@@ -31,9 +32,20 @@ pub struct State {
     pub switches: RuntimeSwitches,
     /// The kill-switch document accepted last, with its signatures, and the floor it set.
     pub kill_document: Option<LastGood>,
+    /// What is tried beside the last good bundle.
+    pub rollout: Rollout,
 }
 
-/// The bundle or the document accepted last.
+/// What is tried beside the bundle in force, and what was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// The bundle that is tried, with its signatures.
+    pub tried: Option<LastGood>,
+    /// The last one that was rolled back. It is not tried again.
+    pub rolled_back: Option<Floor>,
+}
+
+/// A bundle or a document that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGood {
     /// Its version and digest: nothing below is accepted.
@@ -129,6 +141,7 @@ const FLOOR: &str = "floor";
 const SWITCHES: &str = "kill-switches";
 const KILL_DOCUMENT: &str = "kill-document";
 const COUNTERS: &str = "counters";
+const ROLLOUT: &str = "rollout";
 
 impl Store {
     /// Opens the state directory; makes it (mode 0700) when it is not there.
@@ -150,7 +163,7 @@ impl Store {
     fn remove_left_overs(&self) -> Result<(), StoreError> {
         let names = self.disk.names(&self.directory);
         for name in names.map_err(|error| StoreError::io("list", &self.directory, error))? {
-            let writer = [LAST_GOOD, FLOOR, SWITCHES, KILL_DOCUMENT, COUNTERS]
+            let writer = [LAST_GOOD, FLOOR, SWITCHES, KILL_DOCUMENT, COUNTERS, ROLLOUT]
                 .iter()
                 .find_map(|file| {
                     let rest = name.strip_prefix('.')?.strip_prefix(file)?;
@@ -188,10 +201,19 @@ impl Store {
             // A floor behind the bundle: the process ended between the two writes. The bundle's own counts.
             _ => {}
         }
+        let mut rollout = self.rollout()?;
+        // The process ended between the two writes of a bundle that has proven itself.
+        let above = |floor: Floor| {
+            last_good
+                .as_ref()
+                .is_some_and(|last| floor.version > last.floor.version)
+        };
+        rollout.tried = rollout.tried.filter(|tried| above(tried.floor));
         Ok(State {
-            last_good,
             switches: self.switches()?,
             kill_document: self.kept(KILL_DOCUMENT, Kind::KillDocument)?,
+            rollout,
+            last_good,
         })
     }
 
@@ -232,6 +254,20 @@ impl Store {
         let list = serde_json::to_vec(&list)
             .map_err(|error| StoreError::io("encode", &self.directory.join(SWITCHES), error.into()))?;
         self.write(SWITCHES, Kind::Switches, &list)
+    }
+
+    /// Writes what is tried and what was rolled back.
+    pub fn save_rollout(&self, rollout: &Rollout) -> Result<(), StoreError> {
+        let body = record::of_rollout(rollout);
+        let body = body.map_err(|error| StoreError::io("encode", &self.directory.join(ROLLOUT), error.into()))?;
+        self.write(ROLLOUT, Kind::Rollout, &body)
+    }
+
+    fn rollout(&self) -> Result<Rollout, StoreError> {
+        let Some(body) = self.read(ROLLOUT, Kind::Rollout)? else {
+            return Ok(Rollout::default());
+        };
+        record::rollout_of(&body).map_err(|error| self.corrupt(ROLLOUT, error.to_string()))
     }
 
     /// Writes counters, whatever they are made of.

@@ -14,6 +14,34 @@ pub struct Floor {
     pub digest: Digest,
 }
 
+/// What was seen of versions so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The bundle accepted last.
+    pub accepted: Option<Floor>,
+    /// The one that is tried beside it.
+    pub tried: Option<Floor>,
+    /// The last one that was tried and rolled back.
+    pub rolled_back: Option<Floor>,
+}
+
+impl From<Option<Floor>> for Seen {
+    fn from(accepted: Option<Floor>) -> Self {
+        Self {
+            accepted,
+            ..Self::default()
+        }
+    }
+}
+
+impl Seen {
+    /// The highest of them.
+    fn highest(&self) -> Option<Floor> {
+        let all = [self.accepted, self.tried, self.rolled_back];
+        all.into_iter().flatten().max_by_key(|floor| floor.version)
+    }
+}
+
 /// How a bundle stands to the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -44,6 +72,12 @@ pub enum VersionError {
         /// The bundle's.
         version: u64,
     },
+    /// It was tried, and rolled back.
+    #[error("version {version} was tried here and rolled back (publish what is right under a version above {version})")]
+    RolledBack {
+        /// The bundle's.
+        version: u64,
+    },
     /// Further above the floor than allowed.
     #[error("version {version} is {jump} above {floor}; policy.max_version_jump allows {max}")]
     Jump {
@@ -58,12 +92,20 @@ pub enum VersionError {
     },
 }
 
-/// Compares a bundle with the floor.
-pub fn check(candidate: Floor, floor: Option<Floor>, max_jump: Option<u64>) -> Result<Standing, VersionError> {
-    let Some(floor) = floor else { return Ok(Standing::New) };
-    if candidate == floor {
+/// Compares a bundle with what was seen.
+pub fn check(candidate: Floor, seen: impl Into<Seen>, max_jump: Option<u64>) -> Result<Standing, VersionError> {
+    let seen = seen.into();
+    if seen.accepted == Some(candidate) {
         return Ok(Standing::Same);
     }
+    if seen.rolled_back == Some(candidate) {
+        return Err(VersionError::RolledBack {
+            version: candidate.version,
+        });
+    }
+    let Some(floor) = seen.highest().filter(|_| seen.tried != Some(candidate)) else {
+        return Ok(Standing::New);
+    };
     let Some(jump) = candidate.version.checked_sub(floor.version) else {
         return Err(VersionError::Older {
             version: candidate.version,
@@ -113,6 +155,37 @@ mod tests {
             check(floor(6, "seven"), seven, None),
             Err(VersionError::Older { version: 6, floor: 7 })
         );
+    }
+
+    #[test]
+    fn what_was_tried_counts_too() {
+        let seen = Seen {
+            accepted: Some(floor(7, "seven")),
+            tried: Some(floor(9, "nine")),
+            rolled_back: Some(floor(8, "eight")),
+        };
+        assert_eq!(check(floor(7, "seven"), seen, None), Ok(Standing::Same));
+        assert_eq!(check(floor(9, "nine"), seen, None), Ok(Standing::New));
+        assert_eq!(check(floor(10, "ten"), seen, None), Ok(Standing::New));
+        assert_eq!(
+            check(floor(8, "eight"), seen, None),
+            Err(VersionError::RolledBack { version: 8 })
+        );
+        for (version, text) in [(8, "another eight"), (6, "six")] {
+            let older = VersionError::Older { version, floor: 9 };
+            assert_eq!(check(floor(version, text), seen, None), Err(older));
+        }
+        assert_eq!(
+            check(floor(9, "another nine"), seen, None),
+            Err(VersionError::Reused { version: 9 })
+        );
+        // Once what was tried is gone, what was rolled back still is.
+        let seen = Seen { tried: None, ..seen };
+        assert_eq!(
+            check(floor(8, "another eight"), seen, None),
+            Err(VersionError::Reused { version: 8 })
+        );
+        assert_eq!(check(floor(9, "nine"), seen, None), Ok(Standing::New));
     }
 
     #[test]

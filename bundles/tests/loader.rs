@@ -8,7 +8,7 @@ use portcullis_bundles::digest::Digest;
 use portcullis_bundles::envelope::{sign_dsse, sign_line};
 use portcullis_bundles::loader::{CLOCK_LEEWAY_S, Loader, RefusedReason, Settings};
 use portcullis_bundles::timestamp::Timestamp;
-use portcullis_bundles::version::{Floor, Standing};
+use portcullis_bundles::version::{Floor, Seen, Standing};
 use serde_json::{Value, json};
 
 use support::{NOW, Naive, loader, release, settings, shared, trust};
@@ -179,6 +179,55 @@ fn signed_text_that_is_no_bundle_is_invalid() {
 }
 
 #[test]
+fn a_bundle_for_others_is_refused_before_its_version_counts() {
+    let named = |names: &[&str]| {
+        let settings = Settings {
+            names: Some(names.iter().map(|name| (*name).into()).collect()),
+            ..settings()
+        };
+        Loader::new(settings, trust(), Box::new(Naive))
+    };
+    let for_two = sign(&json!({ "bundle_version": 7, "policies": [], "audience": ["edge-1", "eu"] }));
+    for names in [&["edge-1"][..], &["us", "eu"]] {
+        let accepted = named(names).accept(&for_two, NOW, None).unwrap();
+        assert!(named(names).restore(&for_two, accepted.floor, NOW).is_ok());
+        assert_eq!(
+            named(&["edge-2"])
+                .restore(&for_two, accepted.floor, NOW)
+                .unwrap_err()
+                .reason,
+            RefusedReason::AudienceMismatch
+        );
+    }
+    for names in [&[][..], &["edge-2"], &["Edge-1"], &["edge-11"]] {
+        for seen in [None, Some(floor(9, "nine"))] {
+            assert_eq!(reason(&named(names), &for_two, seen), RefusedReason::AudienceMismatch);
+        }
+    }
+    assert!(named(&[]).accept(&version(7), NOW, None).is_ok(), "it is for everybody");
+    assert!(
+        loader().accept(&for_two, NOW, None).is_ok(),
+        "whom it is for is not asked"
+    );
+}
+
+#[test]
+fn what_was_rolled_back_is_refused_for_good() {
+    let accepted = loader().accept(&version(7), NOW, None).unwrap().floor;
+    let seen = Seen {
+        accepted: Some(accepted),
+        tried: None,
+        rolled_back: Some(loader().accept(&version(8), NOW, None).unwrap().floor),
+    };
+    let refused = |bytes: &[u8]| loader().accept(bytes, NOW, seen).err().map(|refused| refused.reason);
+    assert_eq!(refused(&version(8)), Some(RefusedReason::RolledBack));
+    assert_eq!(refused(&version(6)), Some(RefusedReason::VersionNotMonotonic));
+    let other = sign(&json!({ "bundle_version": 8, "policies": [], "require": [] }));
+    assert_eq!(refused(&other), Some(RefusedReason::VersionNotMonotonic));
+    assert_eq!((refused(&version(7)), refused(&version(9))), (None, None));
+}
+
+#[test]
 fn codes_are_stable() {
     let codes: Vec<_> = RefusedReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let expected = [
@@ -188,7 +237,9 @@ fn codes_are_stable() {
         "invalid_signature",
         "invalid",
         "unsupported",
+        "audience_mismatch",
         "version_not_monotonic",
+        "rolled_back",
         "version_jump",
         "issued_in_future",
         "not_yet_valid",

@@ -14,7 +14,7 @@ use portcullis_bundles::attributes::Attributes;
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::format::KillSwitch;
 use portcullis_bundles::runtime::{RuntimeError, RuntimeSwitch, RuntimeSwitches};
-use portcullis_bundles::store::{Disk, LastGood, RealDisk, Store, StoreError};
+use portcullis_bundles::store::{Disk, LastGood, RealDisk, Rollout, Store, StoreError};
 use portcullis_bundles::switches::{Origin, Phase};
 use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::version::Floor;
@@ -52,7 +52,19 @@ fn filled(directory: &Path) -> Store {
     let mut switches = RuntimeSwitches::default();
     switches.set(switch("one", "t1")).unwrap();
     store.save_switches(&switches).unwrap();
+    store.save_rollout(&tried(8)).unwrap();
     store
+}
+
+/// A bundle on trial, and the one before rolled back.
+fn tried(version: u64) -> Rollout {
+    Rollout {
+        tried: Some(LastGood {
+            floor: floor(version),
+            bytes: bundle(version),
+        }),
+        rolled_back: Some(floor(version - 1)),
+    }
 }
 
 #[test]
@@ -72,6 +84,7 @@ fn the_first_start_finds_nothing_and_the_next_everything() {
         })
     );
     assert_eq!(state.switches.get("one"), Some(&switch("one", "t1")));
+    assert_eq!(state.rollout, tried(8));
     store.commit(floor(8), &bundle(8)).unwrap();
     assert_eq!(store.load().unwrap().last_good.unwrap().floor, floor(8));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -83,12 +96,16 @@ fn the_first_start_finds_nothing_and_the_next_everything() {
         names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
     }
     names.sort();
-    assert_eq!(names, ["floor", "kill-switches", "last-good"], "nothing is left over");
+    assert_eq!(
+        names,
+        ["floor", "kill-switches", "last-good", "rollout"],
+        "nothing is left over"
+    );
 }
 
 #[test]
 fn a_damaged_file_stops_the_start_whatever_the_damage() {
-    for name in ["last-good", "floor", "kill-switches"] {
+    for name in ["last-good", "floor", "kill-switches", "rollout"] {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(folder.path());
         let path = folder.path().join(name);
@@ -159,6 +176,22 @@ fn files_cannot_stand_in_for_each_other_and_one_that_is_missing_is_missed() {
     // Without the floor the bundle's own floor counts.
     fs::remove_file(path("floor")).unwrap();
     assert_eq!(store.load().unwrap().last_good.unwrap().floor, floor(6));
+}
+
+#[test]
+fn what_is_tried_is_kept_until_it_is_accepted_or_rolled_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled(folder.path());
+    // The process ended between the two writes of a bundle that has proven itself.
+    store.commit(floor(8), &bundle(8)).unwrap();
+    let rollout = store.load().unwrap().rollout;
+    assert_eq!((rollout.tried, rollout.rolled_back), (None, Some(floor(7))));
+    let over = Rollout {
+        tried: None,
+        rolled_back: Some(floor(9)),
+    };
+    store.save_rollout(&over).unwrap();
+    assert_eq!(store.load().unwrap().rollout, over);
 }
 
 #[test]

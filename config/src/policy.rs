@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::{Activation, Record};
+use crate::rollout::Rollout;
 use crate::secret::SecretRef;
 use crate::units::{ByteSize, Duration};
 
@@ -37,6 +38,11 @@ pub struct Policy {
     pub record: Option<Record>,
     /// Refuse a new bundle that would have decided otherwise about too many of them.
     pub activation: Option<Activation>,
+    /// Try a new bundle on a part of the requests first, and roll it back where it does harm.
+    pub rollout: Option<Rollout>,
+    /// Names that this gateway goes by beside `control_plane.edge_id`: a bundle with an `audience` must have one of them.
+    #[serde(default)]
+    pub audience: Vec<String>,
 }
 
 fn max_bytes() -> ByteSize {

@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::client::ClientCertificate;
-use crate::geoip::Located;
 use crate::policy::llm::prompt::Ask;
 use crate::record::Decision;
 use crate::trace::Trace;
@@ -28,10 +27,8 @@ pub struct Facts {
     pub response_headers: HeaderEdits,
     /// The request's body, once a filter asked for it: see [`crate::verdict::Verdict::Body`].
     pub body: Option<Body>,
-    /// What is known of the client's address, once somebody wanted to know.
-    pub located: OnceLock<Located>,
-    /// The kind of bot that `User-Agent` names, once somebody wanted to know. Only while no filter has changed header fields.
-    pub bot: OnceLock<Option<&'static str>>,
+    /// Which of two bundles judges it, once one does. `None` where there is but one.
+    pub side: Option<Side>,
     /// The tightest limit that was evaluated and enforced.
     pub limit: Option<Limit>,
     /// What the client is warned of: a limit that it will reach.
@@ -42,6 +39,15 @@ pub struct Facts {
     pub trace: Option<Box<Trace>>,
     /// What links decided, for logs and traces. Bounded by [`Facts::MAX_DECISIONS`].
     pub decisions: SmallVec<[Decision; 4]>,
+}
+
+/// One of two bundles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one in force.
+    InForce,
+    /// The one that is tried beside it.
+    OnTrial,
 }
 
 /// A request's body, as far as it is there.
@@ -228,23 +234,6 @@ impl HeaderEdits {
         value
     }
 
-    /// Every value of `name` in `base` once the changes are made.
-    pub fn all<'a>(&'a self, base: &'a HeaderMap, name: &HeaderName) -> SmallVec<[&'a HeaderValue; 2]> {
-        let mut values: SmallVec<[&HeaderValue; 2]> = base.get_all(name).iter().collect();
-        for edit in &self.edits {
-            match edit {
-                HeaderEdit::Set(edited, new) if edited == name => {
-                    values.clear();
-                    values.push(new);
-                }
-                HeaderEdit::Append(edited, new) if edited == name => values.push(new),
-                HeaderEdit::Remove(edited) if edited == name => values.clear(),
-                _ => {}
-            }
-        }
-        values
-    }
-
     /// Makes the changes in a header map.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in &self.edits {
@@ -308,7 +297,6 @@ mod tests {
             (edits.first(&base, &a).unwrap(), edits.first(&base, &b).unwrap()),
             (&"3".parse().unwrap(), &"4".parse().unwrap())
         );
-        assert_eq!(edits.all(&base, &a).as_slice(), ["3"]);
         edits.apply(&mut base);
         assert_eq!(base.get_all("x-a").iter().collect::<Vec<_>>(), ["3"]);
         edits.truncate(1);

@@ -9,7 +9,7 @@ use portcullis_bundles::switches::AllSwitches;
 use crate::attributes::readable;
 use crate::client::{Client, Now};
 use crate::facts::Facts;
-use crate::geoip::GeoIp;
+use crate::policy::Trial;
 
 /// A request on its way through a chain.
 pub struct Request<'a> {
@@ -35,10 +35,6 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who sent it.
     pub client: &'a Client,
-    /// The name of the route that it took, if it took one.
-    pub route: Option<&'a str>,
-    /// Where the client's address is looked up, if anywhere.
-    pub geoip: Option<&'a GeoIp>,
     /// When its header was complete.
     pub now: Now,
 }
@@ -48,6 +44,8 @@ pub struct Head<'a> {
 pub struct PolicyView<'a> {
     /// The bundle. `None` when the configuration names none.
     pub bundle: Bundle<'a>,
+    /// A bundle that is tried beside it.
+    pub trial: Option<&'a Trial>,
     /// Kill switches of every source.
     pub switches: &'a AllSwitches,
 }

@@ -54,6 +54,7 @@ fn world() -> &'static World {
                     max_bytes: 1 << 20,
                     max_version_jump: None,
                     insecure_unsigned: false,
+                    names: None,
                 },
                 trust(),
                 Box::new(PolicyExaminer),

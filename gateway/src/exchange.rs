@@ -218,14 +218,7 @@ fn subject<'a>(request: &'a RequestHeader, described: Option<&'a Described>) -> 
 }
 
 /// What came in, as filters see it.
-fn head<'a>(
-    (method, headers): (&'a Method, &'a HeaderMap),
-    target: &'a Target,
-    client: &'a Client,
-    (snapshot, route): (&'a Snapshot, Option<RouteId>),
-    now: Now,
-) -> Head<'a> {
-    let gateway = &*snapshot.gateway;
+fn head<'a>(method: &'a Method, headers: &'a HeaderMap, target: &'a Target, client: &'a Client, now: Now) -> Head<'a> {
     Head {
         method,
         host: &target.host,
@@ -233,8 +226,6 @@ fn head<'a>(
         query: target.query.as_deref(),
         headers,
         client,
-        route: route.and_then(|id| gateway.route(id)).map(|route| &*route.name),
-        geoip: gateway.geoip.as_ref().map(|files| &files.data),
         now,
     }
 }

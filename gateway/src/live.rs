@@ -1,7 +1,7 @@
 //! The running gateway: the snapshot that new requests take, the counters of what is going on, and (in the folder) the
 //! cold path that makes the next snapshot. Start is a reload from nothing.
 //!
-//! [`bundle`] verifies bundles, [`load`] loads and swaps, [`note`] says how that went, [`kill`] sets and clears switches, [`kill_state`] keeps
+//! [`bundle`] verifies bundles, [`load`] loads, [`settle`] swaps, [`rollout`] tries bundles on a part of the requests, [`note`] says how that went, [`kill`] sets and clears switches, [`kill_state`] keeps
 //! them, [`kill_document`] fetches them, [`tasks`] watches and refreshes, [`control`] answers the admin listener, [`counters`] keeps
 //! counters over restarts,
 //! [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
@@ -13,6 +13,7 @@ mod config_source;
 pub mod control;
 mod control_plane;
 mod counters;
+mod first;
 pub mod kill;
 pub mod kill_document;
 pub mod kill_state;
@@ -23,6 +24,8 @@ pub mod observers;
 pub mod record;
 pub mod report;
 mod retired;
+mod rollout;
+mod settle;
 pub mod takeover;
 pub mod tasks;
 
@@ -52,6 +55,7 @@ use self::load::Cold;
 use self::observers::Observers;
 use self::report::Report;
 use self::retired::Retired;
+use self::rollout::Rollouts;
 
 /// Largest hand-over of counters to a new process.
 const MAX_COUNTER_BYTES: usize = 256 << 20;
@@ -100,6 +104,8 @@ pub struct Live {
     kill: Mutex<Option<KillState>>,
     /// Where requests are recorded.
     recorder: ArcSwapOption<Recorder>,
+    /// Bundles on trial.
+    rollouts: Rollouts,
     /// How often switches were set and cleared.
     kill_changes: audit::Changes,
     /// One swap of the snapshot at a time: each is made of parts of the one before.

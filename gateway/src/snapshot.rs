@@ -15,12 +15,13 @@ use portcullis_config::gateway::Config;
 use portcullis_config::listener::ListenerMode;
 use portcullis_config::policy::Expired;
 use portcullis_filters::chain::Chain;
+use portcullis_filters::facts::Side;
 use portcullis_filters::request::{Bundle, PolicyView};
 use portcullis_filters::zones::Zones;
 
 use crate::client::TrustedProxies;
 use crate::forward::Rewrite;
-use crate::geoip::GeoIpFiles;
+use crate::rollout::Rollout;
 use crate::route::{RouteId, Router};
 use crate::telemetry::metrics::RouteMetrics;
 use crate::upstream::Upstreams;
@@ -32,7 +33,7 @@ pub struct Snapshot {
     pub gateway: Arc<Gateway>,
     /// The policy in force.
     pub policy: Arc<InForce>,
-    /// Names both: the digests of configuration and bundle, shortened.
+    /// Names both: the digests of configuration and bundle, shortened; and of a bundle on trial behind a plus.
     pub digest: Arc<str>,
 }
 
@@ -42,8 +43,15 @@ impl Snapshot {
         let config = gateway.digest.get(..12).unwrap_or(&gateway.digest);
         let digest = match &policy.bundle {
             BundleState::Loaded(policies) => {
-                let bundle = policies.digest().to_string();
-                format!("{config}-{}", bundle.get(..12).unwrap_or(&bundle))
+                let short = |policies: &Policies| {
+                    let digest = policies.digest().to_string();
+                    digest.get(..12).unwrap_or(&digest).to_owned()
+                };
+                let tried = policy
+                    .rollout
+                    .as_ref()
+                    .map(|rollout| format!("+{}", short(rollout.policies())));
+                format!("{config}-{}{}", short(policies), tried.unwrap_or_default())
             }
             BundleState::Unconfigured | BundleState::Missing(_) => config.to_owned(),
         };
@@ -75,8 +83,6 @@ pub struct Gateway {
     pub unrouted: Chain,
     /// Where requests are forwarded.
     pub upstreams: Arc<Upstreams>,
-    /// What is known of addresses.
-    pub geoip: Option<GeoIpFiles>,
     /// State that outlives this configuration.
     pub zones: Arc<Zones>,
     /// Whose forwarding headers are believed.
@@ -156,6 +162,8 @@ pub enum Action {
 pub struct InForce {
     /// The bundle.
     pub bundle: BundleState,
+    /// Another that is tried beside it.
+    pub rollout: Option<Arc<Rollout>>,
     /// Kill switches that do not come from the bundle.
     pub kill: KillView,
     /// Kill switches of every source, to look up.
@@ -196,28 +204,46 @@ pub enum BundleState {
 }
 
 impl BundleState {
-    /// The digest of the bundle in force.
-    pub fn digest(&self) -> Option<&Digest> {
+    /// The bundle in force.
+    pub fn policies(&self) -> Option<&Arc<Policies>> {
         match self {
             Self::Unconfigured | Self::Missing(_) => None,
-            Self::Loaded(policies) => Some(policies.digest()),
+            Self::Loaded(policies) => Some(policies),
         }
+    }
+
+    /// The digest of the bundle in force.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.policies().map(|policies| policies.digest())
     }
 }
 
 impl InForce {
-    /// Of a bundle and of the kill switches beside it.
-    pub fn new(bundle: BundleState, kill: KillView) -> Self {
-        let own = match &bundle {
-            BundleState::Unconfigured | BundleState::Missing(_) => None,
-            BundleState::Loaded(policies) => Some(Arc::clone(policies.switches())),
-        };
+    /// Of a bundle, of one that is tried beside it, and of the kill switches beside both. Kill switches are never tried on a
+    /// part of the requests: those of either bundle are in force at once, for all.
+    pub fn new(bundle: BundleState, rollout: Option<Arc<Rollout>>, kill: KillView) -> Self {
+        let own = bundle.policies().map(|policies| Arc::clone(policies.switches()));
+        let tried = rollout.as_ref().map(|rollout| rollout.policies().switches());
+        let new = |tried: &&Arc<Switches>| own.as_ref().is_none_or(|own| own.as_slice() != tried.as_slice());
+        let tried = tried.filter(new).map(Arc::clone);
         let document = kill.document.as_ref().map(|list| Arc::clone(&list.switches));
-        let sources = std::iter::once(Arc::clone(&kill.table)).chain(document).chain(own);
+        let sources = std::iter::once(Arc::clone(&kill.table))
+            .chain(document)
+            .chain(own)
+            .chain(tried);
         Self {
             switches: AllSwitches::new(sources),
             bundle,
+            rollout,
             kill,
+        }
+    }
+
+    /// The bundle that decided a request, if there is one.
+    pub fn decided_by(&self, side: Option<Side>) -> Option<&Arc<Policies>> {
+        match (side, &self.rollout) {
+            (Some(Side::OnTrial), Some(rollout)) => Some(rollout.policies()),
+            _ => self.bundle.policies(),
         }
     }
 
@@ -233,6 +259,7 @@ impl InForce {
         };
         PolicyView {
             bundle,
+            trial: self.rollout.as_ref().map(|rollout| &rollout.trial),
             switches: &self.switches,
         }
     }

@@ -348,3 +348,31 @@ fn another_gateways_bundle_is_refused() {
     in_force(&gateway, 2);
     finish(clients);
 }
+
+#[test]
+fn another_gateways_bundle_is_refused_under_a_key_that_all_trust() {
+    let (control_plane, signer) = (ControlPlane::start(), Signer::new("k1"));
+    let of = |number, names: &str| signer.sign(&format!("{}audience: [{names}]\n", version(number)));
+    control_plane.publish(&of(1, "edge-1"));
+    let gateway = start(&control_plane, &signer, "");
+    in_force(&gateway, 1);
+    let clients = load(&gateway);
+    let mut expected = vec!["applied".to_owned()];
+    wait("an answer", || control_plane.acks() == expected);
+    for bundle in [of(2, "edge-2"), of(3, "edge-2, EDGE-1, edge-11")] {
+        control_plane.publish(&bundle);
+        let pulls = control_plane.pulls();
+        wait("more questions", || control_plane.pulls() > pulls + 2);
+        in_force(&gateway, 1);
+    }
+    expected.push("audience_mismatch".to_owned());
+    wait("an answer", || control_plane.acks().starts_with(&expected));
+    let (_, ready) = gateway.admin("GET", "/readyz", "");
+    assert!(
+        ready.contains("the bundle is for edge-2, EDGE-1, edge-11; this gateway is edge-1"),
+        "{ready}"
+    );
+    control_plane.publish(&of(2, "edge-2, edge-1"));
+    in_force(&gateway, 2);
+    finish(clients);
+}

@@ -187,3 +187,54 @@ fn requests_come_from_files_through_proxies_and_for_tools() {
         assert_eq!(code, Some(2), "{wrong:?}: {told}");
     }
 }
+
+#[test]
+fn counters_of_loops_and_breakers_are_told() {
+    let dir = folder();
+    let blocks = "bundle_version: 4
+policies:
+  - id: agents
+    spec:
+      selector: { pathPrefix: /open }
+      loop_detection: { enabled: true, window_seconds: 60, threshold_identical_requests: 4 }
+      circuit_breaker: { enabled: true, spend_rate_threshold_per_minute: 10, auto_reset_after_minutes: 2 }
+      rules: [{ name: all, limit_keys: [], algorithm: token_bucket, algorithm_config: { tokens_per_second: 1, burst: 9, fixed_cost: 3 } }]
+";
+    std::fs::write(dir.path().join("policy.yaml"), blocks.replace("/open", "/v1")).expect("the bundle");
+    let ask = |repeat: &str| {
+        let curl = ["--curl", "curl http://a/v1/items", "--claims", FREE, "--repeat", repeat];
+        explain(&dir, &curl)
+    };
+    let (code, told) = ask("1");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("loop_detection: enough, 2 of 3 left after it"), "{told}");
+    assert!(
+        told.contains("circuit_breaker: enough, 7 of 10 left after it"),
+        "{told}"
+    );
+    let (_, told) = ask("2");
+    assert!(told.contains("loop_detection: enough, 1 of 3 left after it"), "{told}");
+    assert!(
+        told.contains("circuit_breaker: enough, 4 of 10 left after it"),
+        "{told}"
+    );
+    let (code, told) = ask("4");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("loop_detection: NOT ENOUGH of 3: loop_detected, again in "),
+        "{told}"
+    );
+    // What the bucket refuses is spent of no breaker: 9 of 10 are, and 3 more would open it.
+    assert!(
+        told.contains("circuit_breaker: NOT ENOUGH of 10: circuit_breaker_open, again in 120 s"),
+        "{told}"
+    );
+    let (_, told) = explain(
+        &dir,
+        &["--curl", "curl http://a/v1/items", "--claims", FREE, "--format", "json"],
+    );
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let blocks = &told["policies"][0]["blocks"];
+    assert_eq!(blocks[0]["name"], "loop_detection");
+    assert_eq!(blocks[1]["counters"][0]["remaining"], 7);
+}

@@ -56,6 +56,41 @@ fn version(gateway: &Gateway) -> Option<u64> {
 }
 
 #[test]
+fn audience() {
+    let signer = Signer::new("k1");
+    let signed = |version, names: &str| signer.sign(&format!("{}audience: [{names}]\n", limits(version)));
+    let ours = |names: &str| {
+        Builder::new(&policy(&[FILE, &trust(&signer), &format!("audience: [{names}]")]))
+            .file("policy.bundle", signed(1, "edge-7, eu"))
+            .start()
+    };
+    for names in ["edge-7", "edge-8, eu"] {
+        assert_eq!(bundle_state(&ours(names)), (Some(1), String::new()), "{names}");
+    }
+    for names in ["", "edge-8", "EU"] {
+        assert_eq!(
+            bundle_state(&ours(names)),
+            (None, "audience_mismatch".to_owned()),
+            "{names}"
+        );
+    }
+    // A name that is not ours any more: not even the last good bundle is for us.
+    let mut gateway = ours("edge-7");
+    gateway.crash();
+    let yaml = policy(&[FILE, &trust(&signer), "audience: [edge-9]"]);
+    gateway.write_config(&yaml);
+    gateway.restart();
+    assert_eq!(bundle_state(&gateway), (None, "audience_mismatch".to_owned()));
+    replace(&gateway.path("policy.bundle"), &signed(2, "edge-9"));
+    assert_eq!(gateway.reload().0, 200);
+    assert_eq!(version(&gateway), Some(2));
+    // One that is for everybody is for us.
+    replace(&gateway.path("policy.bundle"), &signer.sign(&limits(3)));
+    assert_eq!(gateway.reload().0, 200);
+    assert_eq!(version(&gateway), Some(3));
+}
+
+#[test]
 fn file_of_the_bundle() {
     let signer = Signer::new("k1");
     for (name, expected) in [("one.bundle", 1), ("two.bundle", 2)] {

@@ -236,7 +236,7 @@ fn portcullis(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 fn w_33_every_tool_works_anywhere_and_what_init_writes_is_enforced() {
     for (template, method, path, key, free) in [
         ("api", "GET", "/v1/items", "x-api-key", 20),
-        ("llm", "POST", "/v1/chat/completions", "x-api-key", 10),
+        ("llm", "POST", "/v1/chat/completions", "x-api-key", 30),
         ("webhook", "POST", "/webhooks/orders", "x-webhook-id", 50),
     ] {
         let signer = Signer::new("unused");

@@ -36,8 +36,12 @@ pub enum RefusedReason {
     Invalid,
     /// It uses something that this version does not enforce.
     Unsupported,
+    /// It is for other gateways.
+    AudienceMismatch,
     /// Not above the version accepted last.
     VersionNotMonotonic,
+    /// It was tried on a part of the requests, and rolled back.
+    RolledBack,
     /// Further above it than allowed.
     VersionJump,
     /// Issued in the future.
@@ -54,14 +58,16 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// Every code, for metrics.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TooLarge,
         Self::SignedBundleFormatError,
         Self::UnknownKey,
         Self::InvalidSignature,
         Self::Invalid,
         Self::Unsupported,
+        Self::AudienceMismatch,
         Self::VersionNotMonotonic,
+        Self::RolledBack,
         Self::VersionJump,
         Self::IssuedInFuture,
         Self::NotYetValid,
@@ -79,7 +85,9 @@ impl RefusedReason {
             Self::InvalidSignature => "invalid_signature",
             Self::Invalid => "invalid",
             Self::Unsupported => "unsupported",
+            Self::AudienceMismatch => "audience_mismatch",
             Self::VersionNotMonotonic => "version_not_monotonic",
+            Self::RolledBack => "rolled_back",
             Self::VersionJump => "version_jump",
             Self::IssuedInFuture => "issued_in_future",
             Self::NotYetValid => "not_yet_valid",
@@ -134,6 +142,28 @@ impl Refused {
         )
     }
 
+    /// It is for `audience`, and this gateway goes by `names`.
+    pub(super) fn audience(audience: &[String], names: &[Box<str>]) -> Self {
+        const TOLD: usize = 5;
+        let mut to = audience
+            .iter()
+            .take(TOLD)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        if audience.len() > TOLD {
+            to.push_str(", ...");
+        }
+        let own = match names {
+            [] => "has no name (control_plane.edge_id or policy.audience)".to_owned(),
+            names => format!("is {}", names.join(", ")),
+        };
+        Self::new(
+            RefusedReason::AudienceMismatch,
+            format!("the bundle is for {to}; this gateway {own}"),
+        )
+    }
+
     pub(super) fn envelope(error: &EnvelopeError) -> Self {
         Self::new(RefusedReason::of_envelope(error), error.to_string())
     }
@@ -141,6 +171,7 @@ impl Refused {
     pub(super) fn version(error: &VersionError) -> Self {
         let reason = match error {
             VersionError::Older { .. } | VersionError::Reused { .. } => RefusedReason::VersionNotMonotonic,
+            VersionError::RolledBack { .. } => RefusedReason::RolledBack,
             VersionError::Jump { .. } => RefusedReason::VersionJump,
         };
         Self::new(reason, error.to_string())

@@ -1,5 +1,8 @@
 //! The form of a state file: a line of text that says what it is, how long and with which SHA-256, then the body.
 
+use serde::{Deserialize, Serialize};
+
+use super::{LastGood, Rollout};
 use crate::digest::Digest;
 use crate::version::Floor;
 
@@ -14,6 +17,7 @@ pub(super) enum Kind {
     Switches,
     KillDocument,
     Counters,
+    Rollout,
 }
 
 impl Kind {
@@ -24,6 +28,7 @@ impl Kind {
             Self::Switches => "kill-switches",
             Self::KillDocument => "kill-document",
             Self::Counters => "counters",
+            Self::Rollout => "rollout",
         }
     }
 }
@@ -124,7 +129,40 @@ pub(super) fn with_header(floor: &Floor, bytes: &[u8]) -> Vec<u8> {
     body
 }
 
+/// A body: what was tried and what was rolled back on one line, then the bytes of what is tried.
+pub(super) fn of_rollout(rollout: &Rollout) -> Result<Vec<u8>, serde_json::Error> {
+    let line = Line {
+        tried: rollout.tried.as_ref().map(|tried| tried.floor),
+        rolled_back: rollout.rolled_back,
+    };
+    let mut body = serde_json::to_vec(&line)?;
+    body.push(b'\n');
+    body.extend_from_slice(rollout.tried.as_ref().map_or(&[], |tried| &tried.bytes));
+    Ok(body)
+}
+
 /// The parts of such a body.
+pub(super) fn rollout_of(body: &[u8]) -> Result<Rollout, RecordError> {
+    let mut parts = body.splitn(2, |byte| *byte == b'\n');
+    let (Some(line), Some(bytes)) = (parts.next(), parts.next()) else {
+        return Err(RecordError::Header);
+    };
+    let Line { tried, rolled_back } = crate::json::from_slice(line).map_err(|_| RecordError::Header)?;
+    let bytes = bytes.to_vec();
+    Ok(Rollout {
+        tried: tried.map(|floor| LastGood { floor, bytes }),
+        rolled_back,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    tried: Option<Floor>,
+    rolled_back: Option<Floor>,
+}
+
+/// The parts of a body that [`with_header`] has made.
 pub(super) fn split_header(body: &[u8]) -> Result<(Floor, &[u8]), RecordError> {
     let mut parts = body.splitn(2, |byte| *byte == b'\n');
     let (Some(line), Some(bytes)) = (parts.next(), parts.next()) else {

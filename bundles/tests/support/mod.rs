@@ -27,6 +27,7 @@ pub(crate) fn settings() -> Settings {
         max_bytes: 1 << 20,
         max_version_jump: None,
         insecure_unsigned: false,
+        names: None,
     }
 }
 

@@ -10,7 +10,13 @@ use crate::diagnostic::codes;
 use crate::document::NodeId;
 use crate::key::Key;
 use crate::policy::{BundleSource, DocumentSource, KillSwitches, PublicKey, Trust};
+use crate::rollout::Rollout;
 use crate::units::{ByteSize, Duration};
+
+/// Names that one gateway goes by.
+const MOST_NAMES: usize = 64;
+/// Longest that a bundle is watched before it comes into force.
+const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let Some(policy) = &check.config.policy else { return };
@@ -38,6 +44,10 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
             "add `record: {}`",
         );
     }
+    if let Some(rollout) = &policy.rollout {
+        self::rollout(check, check.at(node, "rollout"), rollout);
+    }
+    audience(check, check.at(node, "audience"), &policy.audience);
     check.file(node, "state_dir", Some(&policy.state_dir));
     if policy.max_version_jump == Some(0) {
         let message = "a step of 0 would refuse every new version";
@@ -49,6 +59,29 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
         policy.max_bytes,
         ByteSize::kib(1)..=ByteSize::mib(1024),
     );
+}
+
+fn rollout(check: &mut Check<'_>, node: NodeId, rollout: &Rollout) {
+    check.within(node, "percent", rollout.percent, 0.01..=100.0);
+    let (guard, node) = (&rollout.guard, check.at(node, "guard"));
+    check.within(node, "max_reject_ratio", guard.max_reject_ratio, 0.0..=1.0);
+    check.within(node, "max_5xx_ratio", guard.max_5xx_ratio, 0.0..=1.0);
+    check.within(
+        node,
+        "window",
+        guard.window,
+        Duration::from_millis(100)..=LONGEST_WINDOW,
+    );
+    check.within(node, "min_requests", guard.min_requests, 0..=1_000_000_000);
+}
+
+fn audience(check: &mut Check<'_>, list: NodeId, names: &[String]) {
+    if names.len() > MOST_NAMES {
+        check.report(codes::OUT_OF_RANGE, list, "a gateway goes by at most 64 names");
+    }
+    for (index, name) in names.iter().enumerate() {
+        names::name(check, check.item(list, index), false, name);
+    }
 }
 
 fn record(check: &mut Check<'_>, node: NodeId, record: &Record) {

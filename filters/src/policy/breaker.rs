@@ -129,6 +129,20 @@ impl Breaker {
         Answer::Spent
     }
 
+    /// Millionths that may be spent before it opens, when something was just spent.
+    pub(super) fn left(&self, terms: Terms, now: u64) -> u64 {
+        match self.phase {
+            Phase::Open => 0,
+            Phase::Probing => (terms.threshold / PROBE).saturating_sub(self.current),
+            Phase::Closed => {
+                let rest = MINUTE_NS - now.saturating_sub(self.since).min(MINUTE_NS);
+                let carried = u128::from(self.previous) * u128::from(rest) / u128::from(MINUTE_NS);
+                let carried = u64::try_from(carried).unwrap_or(u64::MAX);
+                terms.threshold.saturating_sub(carried.saturating_add(self.current))
+            }
+        }
+    }
+
     fn open(&mut self, terms: Terms, now: u64) -> Answer {
         (self.phase, self.since) = (Phase::Open, now);
         Answer::Opened(terms.reset_ns)

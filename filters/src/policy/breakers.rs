@@ -78,6 +78,16 @@ impl Breakers {
         answer
     }
 
+    /// What [`Self::spend`] would answer now, and the millionths that would then be left until it opens. Nothing is spent.
+    pub(super) fn look(&self, spending: &Spending, now: u64) -> (Answer, u64) {
+        let (own, shared) = spending.key.parts();
+        let found = self.shard(own).and_then(|shard| shard.get(&own).copied());
+        let found = found.or_else(|| lock(&self.shared).get(&shared).copied());
+        let mut breaker = found.unwrap_or_else(|| Breaker::new(now));
+        let answer = breaker.spend(spending.cost, spending.terms, now);
+        (answer, breaker.left(spending.terms, now))
+    }
+
     /// Takes back what was spent.
     pub(super) fn take_back(&self, spending: &Spending, now: u64) {
         self.with(spending, now, |breaker| breaker.take_back(spending.cost, now));

@@ -42,6 +42,8 @@ pub const NO_POLICY: Reason = Reason("no_matching_policy");
 /// What a bundle is evaluated with.
 pub(super) struct Engine<'e> {
     pub(super) policies: &'e Policies,
+    /// The bundle that judges other requests meanwhile, on the same counters.
+    pub(super) beside: Option<&'e Policies>,
     pub(super) table: &'e BucketTable,
     pub(super) breakers: &'e Breakers,
     pub(super) stats: &'e LimitStats,
@@ -143,17 +145,12 @@ impl Engine<'_> {
         self.policies.mode(policy, self.now.unix())
     }
 
-    /// Another bundle may have other parameters; the table must know before they are used.
+    /// Another bundle may have other parameters; the table must know before they are used. Two that take turns are told as
+    /// one: whichever of them charges a bucket, it was filled by that one's parameters since it was charged last.
     fn tell_table(&self) {
-        let digest = self.policies.digest().as_bytes();
-        let tag = digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte));
+        let tag = tag(self.policies) ^ self.beside.map_or(0, tag);
         self.table.in_use(tag.max(1), self.now.monotonic_ns, || {
-            let rules = self
-                .policies
-                .all()
-                .iter()
-                .flat_map(|policy| policy.rules.iter().chain(policy.fallback.as_deref()));
-            rules.map(fill_ns).max().unwrap_or(0)
+            longest_fill_ns(self.policies).max(self.beside.map_or(0, longest_fill_ns))
         });
     }
 
@@ -277,6 +274,17 @@ impl Engine<'_> {
     }
 }
 
+/// Stands for the parameters of a bundle.
+fn tag(policies: &Policies) -> u64 {
+    let digest = policies.digest().as_bytes();
+    digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+}
+
+fn longest_fill_ns(policies: &Policies) -> u64 {
+    let rules = |policy: &'_ Policy| policy.rules.iter().chain(policy.fallback.as_deref()).map(fill_ns).max();
+    policies.all().iter().filter_map(rules).max().unwrap_or(0)
+}
+
 /// The first part in order that refuses, and the limit of the one that takes longest to give way.
 fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
     let refusing = || parts.iter().zip(answers).filter(|(part, taken)| part.refuses(taken));
@@ -306,8 +314,10 @@ fn would(refusal: &Refusal) -> Decision {
 /// Whether all conditions of a rule hold.
 fn holds(policy: &Policy, rule: &Rule, subject: &impl Subject) -> Result<bool, RuleError> {
     for condition in &rule.conditions {
-        let holds = subject.equals(&condition.key, &condition.value);
-        if !holds.map_err(|error| RuleError::key(policy, rule, error))? {
+        let value = subject
+            .text(&condition.key)
+            .map_err(|error| RuleError::key(policy, rule, error))?;
+        if value.as_deref() != Some(&*condition.value) {
             return Ok(false);
         }
     }

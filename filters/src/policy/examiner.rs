@@ -21,6 +21,9 @@ pub struct PolicyExaminer;
 
 impl Examiner for PolicyExaminer {
     fn examine(&self, policies: &Policies, request: &Sample, repeat: u32, now: i64) -> Result<Decision, String> {
+        if let Some(unsupported) = super::unsupported(policies).first() {
+            return Err(unsupported.to_string());
+        }
         if let Some(killed) = killed(policies, request, now) {
             return Ok(killed);
         }
@@ -28,6 +31,7 @@ impl Examiner for PolicyExaminer {
         let (stats, breakers) = (LimitStats::default(), Breakers::default());
         let engine = Engine {
             policies,
+            beside: None,
             table: &table,
             breakers: &breakers,
             stats: &stats,

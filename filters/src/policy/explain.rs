@@ -4,8 +4,11 @@
 use portcullis_bundles::format::{Mode, OnMissing};
 use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
 
-use super::charge::{Due, Parts, due};
+use super::breaker::Answer;
+use super::breakers::{Breakers, Spending};
+use super::charge::{Due, Part, Parts, RuleError, due, loop_part};
 use super::engine::KEY_MISSING;
+use super::round::{CIRCUIT_OPEN, Round};
 use super::subject::Subject;
 use crate::buckets::{BucketTable, KeyHasher};
 use crate::limit_stats::LimitStats;
@@ -20,11 +23,13 @@ pub struct PolicyStep {
     pub mode: Mode,
     /// Higher is evaluated first.
     pub priority: i32,
+    /// Its blocks, `loop_detection` and `circuit_breaker`, under their own names.
+    pub blocks: Vec<RuleStep>,
     /// Its rules in written order; the fallback last, if it is the one that applies.
     pub rules: Vec<RuleStep>,
 }
 
-/// A rule.
+/// A rule, or a block that counts as rules do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleStep {
     /// Its name.
@@ -75,14 +80,19 @@ pub struct Counter {
     pub retry_after: u32,
 }
 
-/// Explains the policies that are about a request, with the counters of `table`, which hash with `secret`.
-pub fn explain(
-    policies: &Policies,
-    request: &Request<'_>,
-    table: &BucketTable,
-    secret: &[u8; 16],
-    shadow: bool,
-) -> Vec<PolicyStep> {
+/// What requests are counted in.
+#[derive(Clone, Copy)]
+pub struct Counting<'c> {
+    /// The counters of limits and loops.
+    pub table: &'c BucketTable,
+    /// The circuit breakers.
+    pub breakers: &'c Breakers,
+    /// What keys are hashed with.
+    pub secret: &'c [u8; 16],
+}
+
+/// Explains the policies that are about a request. `shadow`: the link that asks them only records.
+pub fn explain(policies: &Policies, request: &Request<'_>, counting: Counting<'_>, shadow: bool) -> Vec<PolicyStep> {
     let mut matches = Matches::new();
     policies.matching(
         request.head.host,
@@ -92,8 +102,7 @@ pub fn explain(
     );
     let explainer = Explainer {
         request,
-        table,
-        secret,
+        counting,
         stats: LimitStats::default(),
     };
     let about = matches.iter().filter_map(|place| policies.get(*place));
@@ -105,6 +114,7 @@ pub fn explain(
                 id: policy.id.to_string(),
                 mode,
                 priority: policy.priority,
+                blocks: explainer.blocks(policy, aside),
                 rules: explainer.rules(policy, aside),
             }
         })
@@ -113,12 +123,48 @@ pub fn explain(
 
 struct Explainer<'e, 'r> {
     request: &'e Request<'r>,
-    table: &'e BucketTable,
-    secret: &'e [u8; 16],
+    counting: Counting<'e>,
     stats: LimitStats,
 }
 
 impl Explainer<'_, '_> {
+    fn blocks(&self, policy: &Policy, shadow: bool) -> Vec<RuleStep> {
+        let own = || KeyHasher::of(self.counting.secret, policy.identity, shadow);
+        let step = |name: &'static str, counts: Result<Vec<Counter>, RuleError>| RuleStep {
+            name: name.to_owned(),
+            algorithm: name,
+            outcome: counts.map_or_else(|error| RuleOutcome::Broken(error.to_string()), RuleOutcome::Counts),
+        };
+        let now = self.request.head.now;
+        let loops = policy.loops.as_deref().map(|loops| {
+            let part = loop_part(policy, loops, self.request, own(), now);
+            step("loop_detection", part.map(|part| vec![self.counter(&part)]))
+        });
+        let breaker = policy.breaker.as_deref().map(|breaker| {
+            let mut round = Round::default();
+            let added = round.add_breaker(policy, breaker, self.request, own(), shadow);
+            let look = |spending| self.breaker(spending, now.monotonic_ns);
+            let counters = added.map(|()| round.spending.iter().map(look).collect());
+            step("circuit_breaker", counters)
+        });
+        loops.into_iter().chain(breaker).collect()
+    }
+
+    fn breaker(&self, spending: &Spending, now: u64) -> Counter {
+        let (answer, left) = self.counting.breakers.look(spending, now);
+        let wait = match answer {
+            Answer::Spent => None,
+            Answer::Open(wait) | Answer::Opened(wait) => Some(wait.map_or(0, |wait| wait.div_ceil(1_000_000_000))),
+        };
+        Counter {
+            reason: CIRCUIT_OPEN.0,
+            limit: spending.terms.threshold / 1_000_000,
+            remaining: left / 1_000_000,
+            allowed: wait.is_none(),
+            retry_after: wait.map_or(0, |wait| u32::try_from(wait).unwrap_or(u32::MAX)),
+        }
+    }
+
     fn rules(&self, policy: &Policy, shadow: bool) -> Vec<RuleStep> {
         let mut steps: Vec<RuleStep> = policy
             .rules
@@ -158,7 +204,7 @@ impl Explainer<'_, '_> {
             }
         }
         let mut parts = Parts::new();
-        let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
+        let hasher = KeyHasher::of(self.counting.secret, rule.identity, shadow);
         match due(
             policy,
             rule,
@@ -193,18 +239,18 @@ impl Explainer<'_, '_> {
     }
 
     fn counters(&self, parts: &Parts<'_>) -> Vec<Counter> {
-        parts
-            .iter()
-            .map(|part| {
-                let taken = self.table.peek(&part.charge, self.request.head.now.monotonic_ns);
-                Counter {
-                    reason: part.reason.0,
-                    limit: taken.limit,
-                    remaining: taken.remaining,
-                    allowed: taken.allowed,
-                    retry_after: taken.retry_after,
-                }
-            })
-            .collect()
+        parts.iter().map(|part| self.counter(part)).collect()
+    }
+
+    fn counter(&self, part: &Part<'_>) -> Counter {
+        let now = self.request.head.now.monotonic_ns;
+        let taken = self.counting.table.peek(&part.charge, now);
+        Counter {
+            reason: part.reason.0,
+            limit: taken.limit,
+            remaining: taken.remaining,
+            allowed: taken.allowed,
+            retry_after: taken.retry_after,
+        }
     }
 }

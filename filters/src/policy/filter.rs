@@ -16,6 +16,7 @@ use super::llm::account::{Books, CUT, Ledger};
 use super::llm::stats::LlmStats;
 use super::throttle::{QUEUE_FULL, Throttle, Ticket};
 use crate::buckets::BucketTable;
+use crate::facts::Side;
 use crate::filter::{Filter, Phases};
 use crate::jitter::{self, Salt};
 use crate::limit_stats::LimitStats;
@@ -121,13 +122,21 @@ impl Filter for PolicyFilter {
         if state.held.take().is_some() {
             return CONTINUE;
         }
-        let policies = match request.policy.bundle {
+        let in_force = match request.policy.bundle {
             Bundle::Loaded(policies) => policies,
             Bundle::Missing(reason) => return Err(FilterError::unavailable(reason, "no bundle is in force")),
             Bundle::Unconfigured => return Err(FilterError::internal("policy_unconfigured", "there is no bundle")),
         };
+        let (policies, beside) = match request.policy.trial {
+            None => (in_force, None),
+            Some(trial) => match trial.side(request) {
+                Side::InForce => (in_force, Some(&*trial.policies)),
+                Side::OnTrial => (&*trial.policies, Some(in_force)),
+            },
+        };
         let engine = Engine {
             policies,
+            beside,
             table: &self.table,
             breakers: &self.breakers,
             stats: &self.stats,

@@ -18,6 +18,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod trial;
 
 pub use accept::{Unsupported, unsupported};
 pub use breakers::Breakers;
@@ -25,9 +26,10 @@ pub use charge::{BUDGET_EXCEEDED, EXCEEDED, LOOP_DETECTED};
 pub use config::PolicyConfig;
 pub use engine::{ALL_PASSED, NO_POLICY};
 pub use examiner::{PolicyExaminer, selftest};
-pub use explain::{Counter, PolicyStep, RuleOutcome, RuleStep, explain};
+pub use explain::{Counter, Counting, PolicyStep, RuleOutcome, RuleStep, explain};
 pub use filter::PolicyFilter;
 pub use replay::{BrokenLine, Changes, Keep, Outcome as RequestOutcome, Recording, Report, replay};
 pub use round::CIRCUIT_OPEN;
 pub use signal::{BUDGET_THROTTLE, BUDGET_WARN, LOOP_THROTTLE, LOOP_WARN};
 pub use throttle::{QUEUE_FULL, Throttle};
+pub use trial::{Share, Trial};

@@ -6,6 +6,7 @@ mod guards;
 mod llm;
 mod rules;
 mod shadow;
+mod trial;
 
 use std::sync::Arc;
 

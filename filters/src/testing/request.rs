@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::START;
 use crate::claims::Claims;
-use crate::client::{Client, ClientCertificate, Now};
+use crate::client::{Client, Now};
 use crate::facts::{Body, Facts};
-use crate::geoip::GeoIp;
+use crate::policy::Trial;
 use crate::request::{Bundle, Head, PolicyView, Request};
 
 /// A request that can be put before a filter or a chain, any number of times.
@@ -28,11 +28,9 @@ pub struct RequestBuilder {
     now: Now,
     claims: Option<Arc<Claims>>,
     bundle: Policy,
+    trial: Option<Arc<Trial>>,
     switches: AllSwitches,
     body: Bytes,
-    route: Option<String>,
-    geoip: Option<Arc<GeoIp>>,
-    certificate: Option<Arc<ClientCertificate>>,
 }
 
 #[derive(Clone)]
@@ -64,11 +62,9 @@ impl RequestBuilder {
             now: START,
             claims: None,
             bundle: Policy::Unconfigured,
+            trial: None,
             switches: AllSwitches::default(),
             body: Bytes::new(),
-            route: None,
-            geoip: None,
-            certificate: None,
         }
     }
 
@@ -141,6 +137,13 @@ impl RequestBuilder {
         self
     }
 
+    /// Tries a bundle beside the one in force.
+    #[must_use]
+    pub fn trial(mut self, trial: &Arc<Trial>) -> Self {
+        self.trial = Some(Arc::clone(trial));
+        self
+    }
+
     /// There should be a bundle, and is none.
     #[must_use]
     pub fn bundle_missing(mut self, reason: &'static str) -> Self {
@@ -152,27 +155,6 @@ impl RequestBuilder {
     #[must_use]
     pub fn switches(mut self, switches: Switches) -> Self {
         self.switches = AllSwitches::new([Arc::new(switches)]);
-        self
-    }
-
-    /// It took the route of this name.
-    #[must_use]
-    pub fn route(mut self, name: &str) -> Self {
-        self.route = Some(name.to_owned());
-        self
-    }
-
-    /// Looks its address up here.
-    #[must_use]
-    pub fn geoip(mut self, geoip: Arc<GeoIp>) -> Self {
-        self.geoip = Some(geoip);
-        self
-    }
-
-    /// Its client showed a certificate, and it was verified.
-    #[must_use]
-    pub fn certificate(mut self, certificate: ClientCertificate) -> Self {
-        self.certificate = Some(Arc::new(certificate));
         self
     }
 
@@ -196,7 +178,6 @@ impl RequestBuilder {
     pub fn facts(&self) -> Facts {
         Facts {
             claims: self.claims.clone(),
-            certificate: self.certificate.clone(),
             ..Facts::default()
         }
     }
@@ -215,8 +196,6 @@ impl RequestBuilder {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: &self.client,
-            route: self.route.as_deref(),
-            geoip: self.geoip.as_deref(),
             now: self.now,
         })
     }
@@ -230,6 +209,7 @@ impl RequestBuilder {
         };
         let policy = PolicyView {
             bundle,
+            trial: self.trial.as_deref(),
             switches: &self.switches,
         };
         self.with_head(|head| look(&mut Request { head, facts, policy }))

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use crate::admin::wire::{DebugSession, KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, Status};
+use crate::admin::wire::{
+    DebugSession, KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, RolloutStatus, Status,
+};
 use crate::telemetry::exposition::Exposition;
 
 /// The running gateway as its operators see it.
@@ -21,6 +23,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// Loads configuration and bundle anew. On failure nothing changes.
     async fn reload(&self) -> Result<Reloaded, Refused>;
+
+    /// The bundle on trial, and how the last trial ended.
+    fn rollout(&self) -> RolloutStatus;
+
+    /// Lets the bundle on trial come into force now, for all.
+    async fn rollout_promote(&self) -> Result<RolloutStatus, Refused>;
+
+    /// Ends the trial; the bundle is not tried again.
+    async fn rollout_abort(&self) -> Result<RolloutStatus, Refused>;
 
     /// Kill switches that are active: those set at run time, then the document's, then the bundle's.
     fn kill_list(&self) -> KillList;

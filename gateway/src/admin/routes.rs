@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::answer::{self, Answer, Problem};
 use super::control::{Control, KillError, Refused};
-use super::wire::{KillRequest, ReadyStatus};
+use super::wire::{KillRequest, ReadyStatus, RolloutStatus};
 use super::{guard, samples};
 use crate::telemetry::exposition::{CONTENT_TYPE as METRICS, Exposition};
 
@@ -38,6 +38,9 @@ enum Resource<'p> {
     KillStatus,
     KillSwitch(&'p str),
     Debug,
+    Rollout,
+    RolloutPromote,
+    RolloutAbort,
 }
 
 impl<'p> Resource<'p> {
@@ -52,14 +55,23 @@ impl<'p> Resource<'p> {
             "/-/kill" => Self::KillSwitches,
             "/-/kill/status" => Self::KillStatus,
             "/-/debug" => Self::Debug,
+            "/-/rollout" => Self::Rollout,
+            "/-/rollout/promote" => Self::RolloutPromote,
+            "/-/rollout/abort" => Self::RolloutAbort,
             _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
         })
     }
 
     const fn methods(self) -> &'static str {
         match self {
-            Self::Live | Self::Ready | Self::Metrics | Self::Status | Self::Config | Self::KillStatus => "GET, HEAD",
-            Self::Reload => "POST",
+            Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Status
+            | Self::Config
+            | Self::KillStatus
+            | Self::Rollout => "GET, HEAD",
+            Self::Reload | Self::RolloutPromote | Self::RolloutAbort => "POST",
             Self::KillSwitches => "GET, HEAD, POST",
             Self::KillSwitch(_) => "DELETE",
             Self::Debug => "POST, DELETE",
@@ -116,7 +128,12 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         Resource::Config => answer::of_type(StatusCode::OK, "application/yaml", control.config()),
         Resource::KillSwitches => answer::json(StatusCode::OK, &control.kill_list()),
         Resource::KillStatus => answer::json(StatusCode::OK, &control.kill_status()),
-        Resource::Reload | Resource::KillSwitch(_) | Resource::Debug => return Err(not_allowed(resource)),
+        Resource::Rollout => answer::json(StatusCode::OK, &control.rollout()),
+        Resource::Reload
+        | Resource::KillSwitch(_)
+        | Resource::Debug
+        | Resource::RolloutPromote
+        | Resource::RolloutAbort => return Err(not_allowed(resource)),
     })
 }
 
@@ -141,6 +158,16 @@ async fn change(
             let (control, id) = (Arc::clone(control), id.to_owned());
             let cleared = detached(async move { control.kill_clear(&id).await }).await?;
             Ok(answer::json(StatusCode::OK, &cleared?))
+        }
+        (Resource::RolloutPromote, &Method::POST) => {
+            guard::check(&head)?;
+            let control = Arc::clone(control);
+            ended(detached(async move { control.rollout_promote().await }).await?)
+        }
+        (Resource::RolloutAbort, &Method::POST) => {
+            guard::check(&head)?;
+            let control = Arc::clone(control);
+            ended(detached(async move { control.rollout_abort().await }).await?)
         }
         (Resource::Debug, &Method::POST) => {
             guard::check(&head)?;
@@ -181,6 +208,14 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'sta
         )
     };
     tokio::spawn(work).await.map_err(failed)
+}
+
+/// How a trial ended, or why it cannot.
+fn ended(status: Result<RolloutStatus, Refused>) -> Result<Answer, Problem> {
+    match status {
+        Ok(status) => Ok(answer::json(StatusCode::OK, &status)),
+        Err(Refused { reason, detail, .. }) => Err(Problem::new(StatusCode::CONFLICT, reason, detail)),
+    }
 }
 
 async fn reload(control: &Arc<dyn Control>) -> Result<Answer, Problem> {

@@ -80,12 +80,32 @@ impl Control for Fake {
             upstreams: vec![],
             issuers: vec![],
             kill_switches: 0,
+            rollout: None,
             control_plane: None,
         }
     }
 
     fn config(&self) -> String {
         "listeners: []\n".into()
+    }
+
+    fn rollout(&self) -> RolloutStatus {
+        RolloutStatus {
+            rollout: None,
+            last: None,
+        }
+    }
+
+    async fn rollout_promote(&self) -> Result<RolloutStatus, Refused> {
+        Ok(self.rollout())
+    }
+
+    async fn rollout_abort(&self) -> Result<RolloutStatus, Refused> {
+        Err(Refused {
+            reason: "rollout_none",
+            detail: "no bundle is on trial".into(),
+            diagnostics: None,
+        })
     }
 
     async fn reload(&self) -> Result<Reloaded, Refused> {

@@ -6,6 +6,7 @@ use portcullis_bundles::switches::Origin;
 use serde::{Deserialize, Serialize};
 
 pub use crate::control_plane::ControlPlaneStatus;
+pub use crate::rollout::Counts;
 use crate::telemetry::stamp::Stamp;
 
 /// Answer of `/readyz`.
@@ -107,9 +108,63 @@ pub struct Status {
     pub issuers: Vec<IssuerStatus>,
     /// Active kill switches.
     pub kill_switches: u64,
+    /// The bundle on trial, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutState>,
     /// The control plane. `None` when the configuration names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<ControlPlaneStatus>,
+}
+
+/// Answer of `/-/rollout`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutStatus {
+    /// What is on trial.
+    pub rollout: Option<RolloutState>,
+    /// How the last trial of this process ended.
+    pub last: Option<RolloutEnd>,
+}
+
+/// A bundle on trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutState {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its payload, hexadecimal.
+    pub digest: String,
+    /// `identity` or `node`.
+    pub by: String,
+    /// Of how many of a hundred.
+    pub percent: f64,
+    /// Whether it judges any request of this gateway.
+    pub here: bool,
+    /// When it began in this process.
+    pub began_at: Stamp,
+    /// How long ago that is.
+    pub elapsed_seconds: u64,
+    /// How long it is watched.
+    pub window_seconds: u64,
+    /// How many requests it must have decided.
+    pub min_requests: u64,
+    /// What became of the requests that it decided.
+    pub on_trial: Counts,
+    /// And of those that the bundle in force decided meanwhile.
+    pub in_force: Counts,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutEnd {
+    /// The bundle's version.
+    pub version: u64,
+    /// SHA-256 of its payload, hexadecimal.
+    pub digest: String,
+    /// `promoted`, `rolled_back`, `replaced` or `aborted`.
+    pub outcome: String,
+    /// When.
+    pub at: Stamp,
+    /// Why.
+    pub detail: String,
 }
 
 /// A listener.

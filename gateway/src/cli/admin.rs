@@ -125,6 +125,9 @@ fn page(status: &Wire) -> String {
     if let Some(bundle) = &readiness.bundle {
         bundle_lines(&mut page, bundle);
     }
+    if let Some(rollout) = &status.rollout {
+        super::bundle::rollout::lines(&mut page, rollout);
+    }
     page.line("in flight", format_args!("{} requests", status.requests_in_flight));
     page.line("switches", format_args!("{} active", status.kill_switches));
     for listener in &status.listeners {

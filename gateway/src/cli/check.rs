@@ -157,7 +157,6 @@ impl Checking {
             zones: &zones,
             upstreams: None,
             metrics: &Metrics::new(),
-            geoip: None,
         };
         match compile(&self.loaded, &heritage) {
             Ok(gateway) => Some(gateway),
@@ -212,7 +211,11 @@ impl Checking {
             }
         };
         let last_good = self.state(policy)?.last_good;
-        let loader = Loader::new(Settings::from(policy), trust?, Box::new(PolicyExaminer));
+        let loader = Loader::new(
+            Settings::of(policy, self.loaded.config.control_plane.as_ref()),
+            trust?,
+            Box::new(PolicyExaminer),
+        );
         let Some(file) = &policy.bundle.file else {
             let place = match &policy.bundle.url {
                 Some(_) => "the bundle at policy.bundle.url",
@@ -284,8 +287,7 @@ impl Checking {
 
     /// The policies of an accepted bundle, unless it limits by keys that never have a value.
     fn usable(&mut self, accepted: Accepted) -> Option<Policies> {
-        let unsupported =
-            portcullis_filters::policy::unsupported(&accepted.policies, self.loaded.config.geoip.as_ref());
+        let unsupported = portcullis_filters::policy::unsupported(&accepted.policies);
         for key in &unsupported {
             self.wrong(
                 codes::UNUSABLE_FILE,

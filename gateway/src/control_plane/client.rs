@@ -279,7 +279,7 @@ impl Client {
     }
 
     async fn pull(&mut self, tokens: &Tokens) -> Result<(), Trouble> {
-        let digest = self.in_force().map(|(_, digest)| digest);
+        let digest = self.live.newest_bundle();
         let known = match &self.tag {
             Some((of, tag)) if Some(*of) == digest => Some(tag.clone()),
             _ => digest.and_then(|digest| HeaderValue::try_from(format!("\"{}\"", hash(&digest))).ok()),
@@ -288,7 +288,7 @@ impl Client {
             Pulled::NotModified => self.judged(None, None),
             Pulled::Bundle(bytes, tag) => {
                 let refused = self.live.offer_bundle(&bytes).await.err();
-                let digest = self.in_force().map(|(_, digest)| digest);
+                let digest = self.live.newest_bundle();
                 if let (None, Some(digest), Some(tag)) = (&refused, digest, &tag) {
                     self.tag = Some((digest, tag.clone()));
                 }

@@ -33,8 +33,8 @@ impl Prefix {
     }
 }
 
-/// Adds the fields to the answer.
-pub fn add(facts: &mut Facts, denial: Option<&Denial>, took: Duration, prefix: Prefix) {
+/// Adds the fields to the answer. `version`: that of the bundle that decided.
+pub fn add(facts: &mut Facts, denial: Option<&Denial>, took: Duration, version: Option<u64>, prefix: Prefix) {
     let trace = facts.trace.take().unwrap_or_default();
     let mut say = |rest: &str, value: &str| {
         let name = prefix.name(rest);
@@ -57,6 +57,9 @@ pub fn add(facts: &mut Facts, denial: Option<&Denial>, took: Duration, prefix: P
     }
     if let Some(denial) = denial {
         say("reason", denial.reason.0);
+    }
+    if let Some(version) = version {
+        say("debug-bundle-version", &version.to_string());
     }
     say("debug-reason", told.reason);
     say("debug-policy", told.policy);

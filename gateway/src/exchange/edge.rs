@@ -13,7 +13,6 @@ use crate::debug::fields::{self, Prefix};
 use crate::edge::claims;
 use crate::edge::control::{Asked, Concern};
 use crate::edge::metrics::Posture;
-use crate::snapshot::BundleState;
 
 const WARNING: HeaderName = HeaderName::from_static("x-portcullis-warning");
 const EDGE_WARNING: HeaderName = HeaderName::from_static("x-fairvisor-warning");
@@ -86,7 +85,9 @@ impl Exchange {
         if self.debugged {
             let prefix = if at_edge { Prefix::Fairvisor } else { Prefix::Portcullis };
             let took = self.started.elapsed();
-            fields::add(&mut self.facts, self.denial.as_ref(), took, prefix);
+            let bundle = self.snapshot.policy.decided_by(self.facts.side);
+            let version = bundle.map(|policies| policies.version());
+            fields::add(&mut self.facts, self.denial.as_ref(), took, version, prefix);
         }
     }
 
@@ -96,13 +97,14 @@ impl Exchange {
             return;
         };
         let now = self.now.unix();
-        let posture = match &self.snapshot.policy.bundle {
-            BundleState::Loaded(policies) => Posture {
+        let posture = self
+            .snapshot
+            .policy
+            .decided_by(self.facts.side)
+            .map_or_else(Posture::default, |policies| Posture {
                 global_shadow: policies.global_shadow(now).is_some(),
                 kill_switch_override: policies.kill_switch_override(now).is_some(),
-            },
-            BundleState::Unconfigured | BundleState::Missing(_) => Posture::default(),
-        };
+            });
         edge.metrics.observe(&self.facts, self.denial.as_ref(), took, posture);
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use http::{StatusCode, Version};
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
+use portcullis_config::site::Mode;
 use portcullis_filters::receipt::Receipt;
-use portcullis_filters::record::LogRecord;
+use portcullis_filters::record::{Action, LogRecord};
 use portcullis_filters::verdict::{Denial, Reason};
 
 use super::{Exchange, answer, chain_of, subject};
-use crate::snapshot::BundleState;
 use crate::telemetry::access_log::{AccessRecord, TlsRecord, UpstreamRecord};
 use crate::telemetry::metrics::{Observation, UpstreamObservation};
 use crate::telemetry::stamp::Stamp;
@@ -34,6 +34,7 @@ impl Exchange {
         self.keep(session);
         self.observe(took);
         self.observe_for_edge(took);
+        self.observe_for_rollout();
         self.report();
         let span = self.span.take();
         let observers = self.live.observers();
@@ -107,6 +108,19 @@ impl Exchange {
         );
     }
 
+    /// Counts what became of it, while two bundles are compared.
+    fn observe_for_rollout(&self) {
+        let (Some(rollout), Some(side)) = (&self.snapshot.policy.rollout, self.facts.side) else {
+            return;
+        };
+        let mut decisions = self.facts.decisions.iter();
+        let rejected = decisions.any(|decision| {
+            decision.action == Action::Deny && decision.mode == Mode::Enforce && decision.policy.is_some()
+        });
+        let failed = self.final_status().is_some_and(|status| status >= 500);
+        rollout.count(side, rejected, failed);
+    }
+
     fn access_record<'a>(&'a self, session: &'a Session, fields: &'a LogRecord, took: Duration) -> AccessRecord<'a> {
         let request = session.req_header();
         let (method, fields_of_request) = subject(request, self.described.as_deref());
@@ -152,10 +166,11 @@ impl Exchange {
             receipt: self.receipt(),
             missing: self.unproven(),
             snapshot: &self.snapshot.digest,
-            bundle_version: match &self.snapshot.policy.bundle {
-                BundleState::Loaded(policies) => Some(policies.version()),
-                BundleState::Unconfigured | BundleState::Missing(_) => None,
-            },
+            bundle_version: self
+                .snapshot
+                .policy
+                .decided_by(self.facts.side)
+                .map(|policies| policies.version()),
             decisions: &self.facts.decisions,
             user_agent: header("user-agent"),
             referer: header("referer"),

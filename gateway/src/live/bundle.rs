@@ -1,25 +1,29 @@
 //! Where the policy comes from: trust, state folder and source as the configuration names them, and the verdict about
 //! what is found there. Nothing is in force because of this file; [`super::load`] swaps.
 
+mod tried;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::format::OnMissing;
-use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
+use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, Store, StoreError};
 use portcullis_bundles::trust::Trust;
 use portcullis_bundles::version::Floor;
 use portcullis_config::activation::Activation;
+use portcullis_config::control_plane::ControlPlane;
 use portcullis_config::policy::{BundleSource, Policy as Written};
-use portcullis_filters::policy::PolicyExaminer;
+use portcullis_filters::policy;
 
+use self::tried::Tried;
+pub(super) use self::tried::rolled_back;
 use super::kill_state::KillState;
 use super::record::within_budget;
 use super::{aside, now};
-use crate::compile::Misfit;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
 use crate::recorder::Recorder;
 use crate::snapshot::BundleState;
@@ -45,8 +49,10 @@ pub struct PolicySource {
     last_good: Option<LastGood>,
     /// What a new bundle may change.
     activation: Option<Activation>,
-    /// The bundle of this source that came into force last.
+    /// The bundle of this source that came into force or on trial last.
     known: Option<Known>,
+    /// What is tried first.
+    tried: Tried,
 }
 
 /// A bundle and the bytes in which it came, so that the same bytes are not verified again and again.
@@ -121,6 +127,11 @@ impl Candidate {
         }
     }
 
+    /// SHA-256 of its text.
+    pub fn digest(&self) -> &Digest {
+        self.policies.digest()
+    }
+
     /// As part of a snapshot.
     pub fn state(&self) -> BundleState {
         BundleState::Loaded(Arc::clone(&self.policies))
@@ -136,13 +147,6 @@ pub struct BundleRefused {
     pub detail: String,
 }
 
-impl From<Misfit> for BundleRefused {
-    fn from(misfit: Misfit) -> Self {
-        let Misfit { reason, detail } = misfit;
-        Self { reason, detail }
-    }
-}
-
 impl From<Refused> for BundleRefused {
     fn from(refused: Refused) -> Self {
         Self {
@@ -156,7 +160,11 @@ impl PolicySource {
     /// Opens what the configuration names, with the kill switches beside it. Nothing is written but the state folder
     /// itself, where it is missing. `skips`: a rule that does not say what becomes of a request without its key is left
     /// out for it.
-    pub fn open(written: &Written, skips: bool) -> Result<(Self, KillState), PolicyError> {
+    pub fn open(
+        written: &Written,
+        control_plane: Option<&ControlPlane>,
+        skips: bool,
+    ) -> Result<(Self, KillState), PolicyError> {
         let trust = Trust::resolve(&written.trust).map_err(|errors| {
             PolicyError::Trust(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
@@ -168,16 +176,17 @@ impl PolicySource {
             state.kill_document,
             written.kill_switches.as_ref(),
         )?;
-        let examiner = Box::new(PolicyExaminer);
+        let examiner = Box::new(policy::PolicyExaminer);
         let on_missing = if skips { OnMissing::Skip } else { OnMissing::default() };
         let source = Self {
-            loader: Loader::new(Settings::from(written), trust, examiner).on_missing(on_missing),
+            loader: Loader::new(Settings::of(written, control_plane), trust, examiner).on_missing(on_missing),
             store,
             floor: state.last_good.as_ref().map(|last| last.floor),
             source: Source::open(&written.bundle, written.max_bytes.get()).map_err(PolicyError::Source)?,
             last_good: state.last_good,
             activation: written.activation,
             known: None,
+            tried: Tried::new(written.rollout, control_plane, state.rollout),
         };
         Ok((source, kill))
     }
@@ -216,7 +225,7 @@ impl PolicySource {
         self.unless_in_force(found, in_force)
     }
 
-    /// What was found, unless it is in force already.
+    /// What was found, unless it is in force or on trial already.
     fn unless_in_force(
         &mut self,
         found: Result<Option<Candidate>, BundleRefused>,
@@ -231,7 +240,7 @@ impl PolicySource {
             }
             Err(refused) => return Err(refused),
         };
-        if in_force != Some(candidate.policies.digest()) {
+        if in_force != Some(candidate.digest()) && !self.is_on_trial(candidate.digest()) {
             return Ok(Some(candidate));
         }
         self.known = Some(candidate.known);
@@ -256,14 +265,15 @@ impl PolicySource {
         aside(|| self.judge(bytes, validator, in_force))
     }
 
-    /// Judges what was found. `None`: it is in force already, byte for byte, and was verified with the same keys.
+    /// Judges what was found. `None`: it is in force or on trial already, byte for byte, and was verified with the same keys.
     fn judge(
         &mut self,
         bytes: Vec<u8>,
         validator: Option<Validator>,
         in_force: Option<&Digest>,
     ) -> Result<Option<Candidate>, BundleRefused> {
-        let known = self.known.filter(|known| Some(&known.bundle) == in_force);
+        let in_use = |known: &Known| Some(&known.bundle) == in_force || self.is_on_trial(&known.bundle);
+        let known = self.known.filter(in_use);
         if known.is_some_and(|known| known.bytes == Digest::of(&bytes)) {
             self.remember(validator);
             return Ok(None);
@@ -279,7 +289,8 @@ impl PolicySource {
     }
 
     fn accept(&self, bytes: Vec<u8>, validator: Option<Validator>) -> Result<Candidate, BundleRefused> {
-        let accepted = self.loader.accept(&bytes, now().unix(), self.floor)?;
+        let accepted = self.loader.accept(&bytes, now().unix(), self.seen())?;
+        supported(&accepted.policies)?;
         Ok(Candidate::new(accepted, bytes, validator))
     }
 
@@ -329,6 +340,24 @@ impl Source {
             _ => Err("exactly one of `file` and `url` is needed".to_owned()),
         }
     }
+}
+
+/// Refuses what this version could not enforce.
+fn supported(policies: &Policies) -> Result<(), BundleRefused> {
+    let unsupported = policy::unsupported(policies);
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let detail = unsupported
+        .iter()
+        .take(20)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    Err(BundleRefused {
+        reason: RefusedReason::Unsupported.as_str(),
+        detail,
+    })
 }
 
 pub(super) fn unreadable(error: impl std::fmt::Display) -> BundleRefused {

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::Live;
 use crate::admin::control::{Control, KillError, Refused};
 use crate::admin::wire::{
-    DebugSession, KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, ServerStatus,
-    Status, UpstreamStatus,
+    DebugSession, KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, RolloutStatus,
+    ServerStatus, Status, UpstreamStatus,
 };
 use crate::debug;
 use crate::overload::{Pressure, Shed};
@@ -48,6 +48,7 @@ impl Control for Live {
             upstreams: snapshot.gateway.upstreams.status().into_iter().map(upstream).collect(),
             issuers: self.identity.status(),
             kill_switches: self.kill_status_now().active.all(),
+            rollout: super::rollout::state(&snapshot),
             control_plane: self.control_plane.status(),
         }
     }
@@ -58,6 +59,18 @@ impl Control for Live {
 
     async fn reload(&self) -> Result<Reloaded, Refused> {
         self.load_again().await
+    }
+
+    fn rollout(&self) -> RolloutStatus {
+        self.rollout_now()
+    }
+
+    async fn rollout_promote(&self) -> Result<RolloutStatus, Refused> {
+        self.promote_now().await
+    }
+
+    async fn rollout_abort(&self) -> Result<RolloutStatus, Refused> {
+        self.abort_now().await
     }
 
     fn kill_list(&self) -> KillList {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_bundles::digest::Digest;
 use tokio::task::JoinSet;
 
 use super::Live;
@@ -64,6 +65,13 @@ impl Live {
         };
         self.note_bundle(&before, refused.as_ref());
         refused.map_or(Ok(()), Err)
+    }
+
+    /// The newest bundle that came and was not refused: the one on trial, else the one in force.
+    pub(crate) fn newest_bundle(&self) -> Option<Digest> {
+        let policy = &self.snapshot().policy;
+        let on_trial = policy.rollout.as_ref().map(|rollout| *rollout.policies().digest());
+        on_trial.or_else(|| policy.bundle.digest().copied())
     }
 
     /// What the control plane is told of.

@@ -1,5 +1,5 @@
-//! The cold path: read, verify, compile, hold one against the other, swap. One load at a time; a failure changes
-//! nothing, and start is the same path from nothing.
+//! The cold path: read, verify, compile; [`super::settle`] holds one against the other and swaps. One load at a time; a
+//! failure changes nothing, and start is the same path from nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,26 +7,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use portcullis_config::control_plane::ControlPlane;
 use portcullis_config::load::Loaded;
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
-use super::bundle::{BundleRefused, Candidate as Bundle, PolicySource};
+use super::bundle::{BundleRefused, PolicySource};
+use super::first::First;
 use super::kill_state::KillState;
 use super::metrics::Samples;
 use super::observers::{ConnectionWatch, Observers};
 use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
+use super::rollout::Rollouts;
 use super::{ConfigSource, Live, Startup, aside, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
-use crate::compile::{Heritage, Misfit, compile, fits, idle_switch};
+use crate::compile::{Heritage, compile};
 use crate::debug;
 use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
-use crate::snapshot::{BundleState, Gateway, InForce, Snapshot};
+use crate::snapshot::{Gateway, InForce, Snapshot};
 use crate::telemetry::access_log::Prepared;
 use crate::telemetry::stamp::Stamp;
 
@@ -39,18 +42,18 @@ pub struct Cold {
 }
 
 /// A configuration that is good and not yet in force.
-struct NewConfig {
-    loaded: Loaded,
-    gateway: Arc<Gateway>,
+pub(super) struct NewConfig {
+    pub(super) loaded: Loaded,
+    pub(super) gateway: Arc<Gateway>,
     /// Certificates and settings of its listeners.
-    listeners: PreparedListeners,
+    pub(super) listeners: PreparedListeners,
     /// Its access log, open.
-    access_log: Prepared,
-    policy: PolicyChange,
+    pub(super) access_log: Prepared,
+    pub(super) policy: PolicyChange,
 }
 
 /// What a new configuration does to where the policy comes from.
-enum PolicyChange {
+pub(super) enum PolicyChange {
     /// Nothing.
     None,
     /// It has no `policy` any more.
@@ -82,7 +85,6 @@ impl Live {
                 zones,
                 upstreams: None,
                 metrics: &observers.metrics,
-                geoip: None,
             },
         )
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
@@ -90,12 +92,18 @@ impl Live {
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
         edge.overload.apply(&loaded.config);
-        let open = |written| PolicySource::open(written, stand_in.is_some());
+        let known_as = loaded.config.control_plane.as_ref();
+        let open = |written| PolicySource::open(written, known_as, stand_in.is_some());
         let opened = loaded.config.policy.as_ref().map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
         let ring = Ring::open(loaded.config.policy.as_ref(), None)?;
-        let First { bundle, refused } = First::of(policy.as_mut(), &gateway, ring.as_ref());
-        let in_force = InForce::new(bundle, kill.as_ref().map(KillState::view).unwrap_or_default());
+        let rollouts = Rollouts::default();
+        let First {
+            bundle,
+            rollout,
+            refused,
+        } = First::of(policy.as_mut(), &gateway, ring.as_ref(), rollouts.totals());
+        let in_force = InForce::new(bundle, rollout, kill.as_ref().map(KillState::view).unwrap_or_default());
         let cookie = stand_in.as_ref().map_or(debug::COOKIE, |_| edge::COOKIE);
         let live = Arc::new(Self {
             source,
@@ -124,19 +132,24 @@ impl Live {
             cold: tokio::sync::Mutex::new(Cold { policy, ring }),
             kill: std::sync::Mutex::new(kill),
             kill_changes: super::audit::Changes::default(),
+            rollouts,
             swap: std::sync::Mutex::new(()),
         });
-        live.observers.metrics.add_source(Arc::new(Samples::of(&live)));
-        live.observers.metrics.add_source(Arc::new(live.identity.clone()));
-        live.observers.metrics.add_source(Arc::clone(&live.control_plane) as _);
-        let begun = live.snapshot();
-        live.note_config(&begun, None);
-        live.note_bundle(&begun, refused.as_ref());
-        if let Some(idle) = idle_switch(&begun.gateway.config, begun.policy.switches.iter()) {
-            tracing::error!("{idle}");
-        }
-        live.begin_kill_document();
+        live.note_start(refused.as_ref());
         Ok(live)
+    }
+
+    /// What is there from the beginning is told.
+    fn note_start(self: &Arc<Self>, refused: Option<&BundleRefused>) {
+        let metrics = &self.observers.metrics;
+        metrics.add_source(Arc::new(Samples::of(self)));
+        metrics.add_source(Arc::new(self.identity.clone()));
+        metrics.add_source(Arc::clone(&self.control_plane) as _);
+        let begun = self.snapshot();
+        self.note_config(&begun, None);
+        self.note_bundle(&begun, refused);
+        self.note_begun(&begun);
+        self.begin_kill_document();
     }
 
     /// Loads configuration and bundle anew. What is wrong is refused; what was in force stays.
@@ -196,16 +209,12 @@ impl Live {
             zones: &before.gateway.zones,
             upstreams,
             metrics: &self.observers.metrics,
-            geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|diagnostics| Refused {
             reason: "config_invalid",
             detail: diagnostics.render_text(&loaded.sources),
             diagnostics: Some(diagnostics.render_json(&loaded.sources)),
         })?;
-        if let Some(detail) = idle_switch(&gateway.config, before.policy.switches.iter()) {
-            return Err(Late::refused(&detail));
-        }
         let unusable = |detail: String| Refused {
             reason: "config_unusable",
             detail,
@@ -219,11 +228,16 @@ impl Live {
             .observers
             .prepare(&loaded.config)
             .map_err(|error| unusable(error.to_string()))?;
+        let known_as = loaded.config.control_plane.as_ref().map(edge_id);
         let policy = match &loaded.config.policy {
-            same if *same == before.gateway.config.policy => PolicyChange::None,
+            same if *same == before.gateway.config.policy
+                && known_as == before.gateway.config.control_plane.as_ref().map(edge_id) =>
+            {
+                PolicyChange::None
+            }
             None => PolicyChange::Gone,
             Some(written) => {
-                let opened = PolicySource::open(written, self.stand_in.is_some());
+                let opened = PolicySource::open(written, loaded.config.control_plane.as_ref(), self.stand_in.is_some());
                 let source = opened.map_err(|error| unusable(error.to_string()))?;
                 PolicyChange::Another(Box::new(source))
             }
@@ -236,240 +250,14 @@ impl Live {
             policy,
         })
     }
-
-    /// Puts into force what can be: both where they fit each other, else one of them, else none.
-    fn settle(
-        &self,
-        cold: &mut Cold,
-        before: &Snapshot,
-        config: Option<NewConfig>,
-        bundle: Option<Bundle>,
-    ) -> Result<(), Late> {
-        let Some(mut config) = config else {
-            let Some(bundle) = bundle else { return Ok(()) };
-            fits(&before.gateway, &bundle.state()).map_err(Late::bundle)?;
-            return self.adopt_bundle(cold, &before.gateway, &bundle);
-        };
-        match std::mem::replace(&mut config.policy, PolicyChange::None) {
-            PolicyChange::None => {}
-            PolicyChange::Gone => return self.adopt_source(cold, config, None),
-            PolicyChange::Another(opened) => return self.adopt_source(cold, config, Some(*opened)),
-        }
-        let state = bundle
-            .as_ref()
-            .map_or_else(|| before.policy.bundle.clone(), Bundle::state);
-        if let Err(together) = fits(&config.gateway, &state) {
-            let Some(bundle) = bundle else {
-                return Err(Late::config(&together.detail));
-            };
-            if fits(&config.gateway, &before.policy.bundle).is_ok() {
-                self.publish(config, None);
-                return Err(Late::bundle(together));
-            }
-            fits(&before.gateway, &state).map_err(|alone| Late::both(&together, alone))?;
-            self.adopt_bundle(cold, &before.gateway, &bundle)?;
-            return Err(Late::config(&together.detail));
-        }
-        let Some(bundle) = bundle else {
-            self.publish(config, None);
-            return Ok(());
-        };
-        // One swap for both: between them the new configuration might lack what the old bundle requires.
-        let bundle = commit(cold, &bundle).map_err(Late::stored)?;
-        self.publish(config, Some(bundle));
-        Ok(())
-    }
-
-    /// Puts a bundle into force that came by itself.
-    pub(super) fn settle_bundle(
-        &self,
-        cold: &mut Cold,
-        before: &Snapshot,
-        bundle: Option<Bundle>,
-    ) -> Result<(), BundleRefused> {
-        let settled = self.settle(cold, before, None, bundle);
-        settled.map_err(|late| {
-            late.bundle.unwrap_or_else(|| BundleRefused {
-                reason: "unmet_requirement",
-                detail: late.config.map(|refused| refused.detail).unwrap_or_default(),
-            })
-        })
-    }
-
-    /// Puts a configuration into force whose policy comes from elsewhere, or from nowhere any more.
-    fn adopt_source(
-        &self,
-        cold: &mut Cold,
-        config: NewConfig,
-        opened: Option<(PolicySource, KillState)>,
-    ) -> Result<(), Late> {
-        let (mut source, kill): (Option<_>, Option<_>) = opened.unzip();
-        let ring = Ring::open(config.loaded.config.policy.as_ref(), cold.ring.as_ref())
-            .map_err(|error| Late::config(&format!("policy.record: {error}")))?;
-        let First { bundle, refused } = First::of(source.as_mut(), &config.gateway, ring.as_ref());
-        if let (BundleState::Missing(reason), Some(refused)) = (&bundle, refused) {
-            let detail = format!("its policy yields no bundle: {reason}: {}", refused.detail);
-            return Err(Late::config(&detail));
-        }
-        cold.policy = source;
-        // Whoever changes switches waits until the snapshot has those of the new state folder.
-        let mut held = self.kill();
-        let before = std::mem::replace(&mut *held, kill);
-        if let (Some(now), Some(before)) = (held.as_mut(), before) {
-            now.inherit(before);
-        }
-        let view = held.as_ref().map(KillState::view).unwrap_or_default();
-        self.publish_with(config, |_| InForce::new(bundle, view));
-        drop(held);
-        cold.ring = ring;
-        self.begin_record(cold.ring.as_ref());
-        self.begin_kill_document();
-        Ok(())
-    }
-
-    /// Puts a bundle into force.
-    fn adopt_bundle(&self, cold: &mut Cold, gateway: &Arc<Gateway>, bundle: &Bundle) -> Result<(), Late> {
-        let bundle = commit(cold, bundle).map_err(|refused| Late {
-            config: None,
-            bundle: Some(refused),
-        })?;
-        self.put(|before| {
-            let in_force = InForce::new(bundle, before.policy.kill.clone());
-            Snapshot::new(Arc::clone(gateway), Arc::new(in_force))
-        });
-        Ok(())
-    }
-
-    /// Puts a configuration into force, with a bundle if there is another one.
-    fn publish(&self, config: NewConfig, bundle: Option<BundleState>) {
-        self.publish_with(config, |before| match bundle {
-            Some(bundle) => InForce::new(bundle, before.kill.clone()),
-            None => before.clone(),
-        });
-    }
-
-    fn publish_with(&self, config: NewConfig, policy: impl FnOnce(&InForce) -> InForce) {
-        let NewConfig {
-            loaded,
-            gateway,
-            listeners,
-            access_log,
-            policy: _,
-        } = config;
-        self.identity.apply(&gateway.zones, &loaded.config);
-        self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
-        self.edge.policy.store(Arc::new(edge_policy(&loaded)));
-        self.edge.overload.apply(&loaded.config);
-        listeners.commit();
-        // Who tends what listeners serve hears of it only now.
-        self.published.send_replace(());
-        self.observers.commit(&loaded.config, access_log);
-    }
-
-    /// Puts kill switches beside the bundle into force.
-    pub(super) fn publish_switches(&self, kill: &KillState) {
-        let view = kill.view();
-        self.put(|before| {
-            let in_force = InForce::new(before.policy.bundle.clone(), view);
-            Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force))
-        });
-    }
 }
 
-/// What was refused although each was good by itself.
-struct Late {
-    config: Option<Refused>,
-    bundle: Option<BundleRefused>,
+/// Some bundles are for it alone.
+fn edge_id(control_plane: &ControlPlane) -> &str {
+    &control_plane.edge_id
 }
 
-impl Late {
-    fn refused(detail: &str) -> Refused {
-        Refused {
-            reason: "config_unmet_requirement",
-            detail: detail.to_owned(),
-            diagnostics: None,
-        }
-    }
-
-    fn config(detail: &str) -> Self {
-        Self {
-            config: Some(Self::refused(detail)),
-            bundle: None,
-        }
-    }
-
-    fn bundle(misfit: Misfit) -> Self {
-        Self {
-            config: None,
-            bundle: Some(misfit.into()),
-        }
-    }
-
-    /// The bundle could not be stored; the configuration that came with it was not tried alone.
-    fn stored(refused: BundleRefused) -> Self {
-        let detail = format!("the bundle that came with it could not be stored: {}", refused.detail);
-        Self {
-            config: Self::config(&detail).config,
-            bundle: Some(refused),
-        }
-    }
-
-    fn both(config: &Misfit, bundle: Misfit) -> Self {
-        Self {
-            config: Self::config(&config.detail).config,
-            bundle: Self::bundle(bundle).bundle,
-        }
-    }
-}
-
-/// Makes a bundle the floor, durably. What then is in force.
-fn commit(cold: &mut Cold, bundle: &Bundle) -> Result<BundleState, BundleRefused> {
-    let gone = || BundleRefused {
-        reason: "source_unreadable",
-        detail: "the policy has no source any more".to_owned(),
-    };
-    let source = cold.policy.as_mut().ok_or_else(gone)?;
-    source.commit(bundle)?;
-    Ok(bundle.state())
-}
-
-/// The policy that a source begins with: what stands there now, else the last good bundle, else none.
-pub(super) struct First {
-    pub bundle: BundleState,
-    /// The last bundle that was refused on the way, unless a later one was accepted.
-    pub refused: Option<BundleRefused>,
-}
-
-impl First {
-    pub(super) fn of(source: Option<&mut PolicySource>, gateway: &Gateway, ring: Option<&Ring>) -> Self {
-        let mut bundle = BundleState::Unconfigured;
-        let Some(source) = source else {
-            return Self { bundle, refused: None };
-        };
-        bundle = BundleState::Missing("no_bundle_loaded");
-        let mut refused = None;
-        let candidates = [source.last_good(), source.look_at_file()];
-        for candidate in candidates.into_iter().flatten() {
-            let tried = candidate.and_then(|candidate| {
-                source.try_out(ring.map(|ring| &*ring.recorder), &bundle, &candidate)?;
-                take_first(source, gateway, &candidate)
-            });
-            match tried {
-                Ok(taken) => (bundle, refused) = (taken, None),
-                Err(error) => refused = Some(error),
-            }
-        }
-        Self { bundle, refused }
-    }
-}
-
-fn take_first(source: &mut PolicySource, gateway: &Gateway, bundle: &Bundle) -> Result<BundleState, BundleRefused> {
-    fits(gateway, &bundle.state())?;
-    source.commit(bundle)?;
-    Ok(bundle.state())
-}
-
-fn edge_policy(loaded: &Loaded) -> EdgePolicy {
+pub(super) fn edge_policy(loaded: &Loaded) -> EdgePolicy {
     EdgePolicy::new(&loaded.config.limits, &loaded.config.trusted_proxies)
 }
 

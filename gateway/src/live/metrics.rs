@@ -53,6 +53,7 @@ impl Collect for Samples {
         decisions(&snapshot, out);
         limits(&snapshot, out);
         bundle(&snapshot, out);
+        live.collect_rollouts(&snapshot, out);
         switches(&snapshot, out);
         live.kill_changes.collect(out);
         recorded(&live, out);

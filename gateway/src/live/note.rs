@@ -1,5 +1,10 @@
 //! How loads went, told to operators: the report behind `/readyz`, counters, log lines. Nothing is loaded here.
 
+use std::sync::Arc;
+
+use portcullis_bundles::policies::Policies;
+use portcullis_bundles::switches::Switches;
+
 use super::Live;
 use super::bundle::BundleRefused;
 use crate::admin::control::Refused;
@@ -30,12 +35,8 @@ impl Live {
         if before.digest != after.digest {
             tracing::info!(snapshot = &*after.digest, "in force");
         }
-        let table = |snapshot: &Snapshot| match &snapshot.policy.bundle {
-            BundleState::Loaded(policies) => std::sync::Arc::clone(policies.switches()),
-            BundleState::Unconfigured | BundleState::Missing(_) => std::sync::Arc::default(),
-        };
         self.keep_keys();
-        self.audit("bundle", &table(before), &table(&after));
+        self.audit("bundle", &switches(before), &switches(&after));
         if after.gateway.config.policy.is_none() {
             return;
         }
@@ -75,6 +76,19 @@ impl Live {
             config: report.config(&after),
             bundle: report.bundle(&after),
             needs_restart: report.needs_restart.clone(),
+        }
+    }
+}
+
+/// The kill switches of the bundle in force and of the one on trial.
+fn switches(snapshot: &Snapshot) -> Arc<Switches> {
+    let of = |policies: &Arc<Policies>| Arc::clone(policies.switches());
+    let own = snapshot.policy.bundle.policies().map(of).unwrap_or_default();
+    match &snapshot.policy.rollout {
+        None => own,
+        Some(rollout) => {
+            let both = own.as_slice().iter().chain(rollout.policies().switches().as_slice());
+            Arc::new(Switches::new(both.cloned().collect()))
         }
     }
 }

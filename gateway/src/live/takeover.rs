@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_filters::zones::{Imported, Zones};
 
 use super::bundle::PolicySource;
-use super::load::First;
+use super::first::First;
 use super::{Live, now};
 use crate::compile::{Heritage, compile};
 use crate::snapshot::{Gateway, InForce, Snapshot};
@@ -41,7 +41,6 @@ impl Live {
             zones: &zones,
             upstreams: Some(&*before.gateway.upstreams),
             metrics: &self.observers.metrics,
-            geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
         Ok((gateway, imported))
@@ -53,13 +52,23 @@ impl Live {
         let Some(written) = &snapshot.gateway.config.policy else {
             return Ok(());
         };
-        let (mut source, kill) = PolicySource::open(written, self.stand_in.is_some())?;
-        let First { bundle, refused } = First::of(Some(&mut source), &snapshot.gateway, None);
+        let (mut source, kill) = PolicySource::open(
+            written,
+            snapshot.gateway.config.control_plane.as_ref(),
+            self.stand_in.is_some(),
+        )?;
+        let totals = self.rollouts.totals();
+        let First {
+            bundle,
+            rollout,
+            refused,
+        } = First::of(Some(&mut source), &snapshot.gateway, None, totals);
         self.cold.blocking_lock().policy = Some(source);
-        let in_force = InForce::new(bundle, kill.view());
+        let in_force = InForce::new(bundle, rollout, kill.view());
         *self.kill() = Some(kill);
         self.put(|before| Snapshot::new(Arc::clone(&before.gateway), Arc::new(in_force)));
         self.note_bundle(&snapshot, refused.as_ref());
+        self.note_begun(&self.snapshot());
         self.begin_kill_document();
         Ok(())
     }

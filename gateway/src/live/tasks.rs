@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::geoip::GeoIp;
 use portcullis_config::listener::ListenerTls;
 use portcullis_config::units::Duration as Interval;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +48,7 @@ impl Live {
         tasks.spawn(live().tend_staples());
         tasks.spawn(live().keep_counters());
         tasks.spawn(live().flush_record());
+        tasks.spawn(live().tend_rollout());
         while tasks.join_next().await.is_some() {}
     }
 
@@ -107,8 +107,6 @@ impl Live {
             .flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key])
             .flatten()
             .map(PathBuf::as_path);
-        let geoip = config.geoip.iter().flat_map(GeoIp::files);
-        let files = files.chain(geoip);
         Fingerprint::of(own.chain(files).chain(bundle).chain(certificates).chain(upstreams))
     }
 

@@ -170,7 +170,7 @@ tests:
     fs::write(dir.join("late.yaml"), bundle).unwrap();
     fs::write(
         dir.join("keys.yaml"),
-        bundle.replace("2020", "2099").replace("jwt:sub", "ip:county"),
+        bundle.replace("2020", "2099").replace("jwt:sub", "ip:country"),
     )
     .unwrap();
     fs::write(
@@ -265,4 +265,49 @@ fn a_bundle_that_begins_later_can_be_signed_today() {
     let key = trust.split("public_key: \"").nth(1).unwrap().split('"').next().unwrap();
     let refused = bad(dir, &["bundle", "verify", "b", "--public-key", &format!("k={key}")]);
     assert!(refused.contains("refused: not_yet_valid"), "{refused}");
+}
+
+#[test]
+fn whom_a_bundle_is_for_is_told_and_asked() {
+    let dir = folder();
+    let dir = dir.path();
+    let trust = good(dir, &["bundle", "keygen", "--id", "k1", "--out", "key"]);
+    let written = fs::read_to_string(example("minimal.yaml")).unwrap();
+    fs::write(dir.join("all.yaml"), &written).unwrap();
+    fs::write(dir.join("some.yaml"), format!("{written}audience: [edge-1, eu]\n")).unwrap();
+    let sign = [
+        "bundle",
+        "sign",
+        "some.yaml",
+        "--key",
+        "file:key",
+        "--key-id",
+        "k1",
+        "--out",
+        "some.bundle",
+    ];
+    good(dir, &sign);
+    assert!(good(dir, &["bundle", "inspect", "some.bundle"]).contains("edge-1, eu"));
+    let done = run(dir, &["bundle", "diff", "all.yaml", "some.bundle"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.out.contains("+ audience: [\"edge-1\",\"eu\"]"), "{}", done.out);
+    for (names, ours) in [("[eu]", true), ("[edge-2]", false)] {
+        let lines = format!(
+            "{trust}  bundle: {{ file: some.bundle }}\n  state_dir: state\n  audience: {names}\nlisteners: [{{ name: a, address: \"127.0.0.1:1\" }}]\nsites: [{{ hosts: [\"*\"], routes: [{{ respond: {{ status: 200 }} }}] }}]\n"
+        );
+        fs::write(dir.join("portcullis.yaml"), lines).unwrap();
+        let done = run(dir, &["bundle", "verify", "some.bundle", "--trust", "portcullis.yaml"]);
+        let told = done.err;
+        assert_eq!(done.code, Some(i32::from(!ours)), "{told}");
+        assert!(
+            ours || told.contains("audience_mismatch: the bundle is for edge-1, eu; this gateway is edge-2"),
+            "{told}"
+        );
+    }
+    // Whoever only has a key asks whether it is genuine, and not for whom.
+    let key = trust.split("public_key: \"").nth(1).unwrap().split('"').next().unwrap();
+    good(
+        dir,
+        &["bundle", "verify", "some.bundle", "--public-key", &format!("k1={key}")],
+    );
 }

@@ -74,6 +74,7 @@ impl<'j> Judge<'j> {
         }
         let engine = Engine {
             policies: self.policies,
+            beside: None,
             table: &self.table,
             breakers: &self.breakers,
             stats: &self.stats,

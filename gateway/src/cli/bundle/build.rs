@@ -7,9 +7,9 @@ use portcullis_bundles::author::{self, Format};
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::strict::Version;
 
-use super::file::{Signed, Text};
-use super::{Judged, judge, now, sign};
-use crate::cli::format::{tell, tell_line};
+use super::judge::Acceptable;
+use super::{Judged, sign};
+use crate::cli::format::tell_line;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -36,28 +36,9 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn run(self) -> anyhow::Result<Judged> {
-        let text = Text::read(&self.file)?;
-        ensure!(
-            text.signed == Signed::No,
-            "{} is signed already; build the author's file",
-            text.name
-        );
-        let authored = match text.authored() {
-            Ok(authored) => authored,
-            Err(wrong) => {
-                tell(wrong.render_text());
-                return Ok(Judged::Bad);
-            }
-        };
-        let faults = judge::faults(&authored, sign::judged_at(&authored));
-        if !faults.is_empty() {
-            tell(judge::explain(&authored, &faults).render_text());
+        let Some(Acceptable { authored, .. }) = Acceptable::read(&self.file, "build")? else {
             return Ok(Judged::Bad);
-        }
-        tell(judge::render_hints(&judge::explain(
-            &authored,
-            &judge::hints(&authored.bundle, now()),
-        )));
+        };
         let mut bundle = authored.bundle.clone();
         if let Some(version) = self.bundle_version {
             bundle.bundle_version =

@@ -99,6 +99,9 @@ fn page(text: &Text, bundle: &Bundle, summary: &Summary) -> String {
             page.line(name, time);
         }
     }
+    if let Some(names) = &summary.audience {
+        page.line("for", names.join(", "));
+    }
     for (name, suspended) in [
         ("shadow", &summary.global_shadow),
         ("override", &summary.kill_switch_override),

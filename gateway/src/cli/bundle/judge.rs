@@ -1,27 +1,77 @@
-//! What every gateway would hold against a bundle that can be read and compiled: times, and tests that come out otherwise.
-//! Each at its place in the author's text.
+//! What a gateway would hold against a bundle that can be read and compiled: keys that never have a value here, times,
+//! and tests that come out otherwise. Each at its place in the author's text.
 
+use std::path::Path;
+
+use anyhow::ensure;
 use portcullis_bundles::author::{Authored, canonical_json};
 use portcullis_bundles::examine;
 use portcullis_bundles::explain::Explanation;
-use portcullis_bundles::format::Bundle;
+use portcullis_bundles::format::{Bundle, Rule};
 use portcullis_bundles::lint;
 use portcullis_bundles::loader::{Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::problem::{Place, Problem, Problems};
+use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::Trust;
 use portcullis_config::diagnostic::suggest;
+use portcullis_config::key::Key;
+use portcullis_filters::attributes::{self, UNSUPPORTED_KEY};
 use portcullis_filters::policy::PolicyExaminer;
 use portcullis_filters::registry::{FILTERS, UNKNOWN_FILTER};
 
-use super::file::MAX_BYTES;
+use super::file::{MAX_BYTES, Signed, Text};
+use crate::cli::format::tell;
 
 /// The code of a test that does not come out as it says.
 pub(crate) const FAILED_TEST: &str = "failed-test";
 
+/// An author's file that a gateway would accept.
+pub(super) struct Acceptable {
+    /// The file's name.
+    pub(super) name: String,
+    /// What is in it.
+    pub(super) authored: Authored,
+    /// The moment at which it was judged.
+    pub(super) at: i64,
+}
+
+impl Acceptable {
+    /// Reads and judges it; what is to be said of it is told. `None`: a gateway would not. `verb`: what is to be done.
+    pub(super) fn read(file: &Path, verb: &str) -> anyhow::Result<Option<Self>> {
+        let text = Text::read(file)?;
+        ensure!(
+            text.signed == Signed::No,
+            "{} is signed already; {verb} the author's file",
+            text.name
+        );
+        let authored = match text.authored() {
+            Ok(authored) => authored,
+            Err(wrong) => {
+                tell(wrong.render_text());
+                return Ok(None);
+            }
+        };
+        // Bundles may be signed ahead of time: then it is the moment at which they begin to be valid.
+        let begins = authored.bundle.not_before.map_or(i64::MIN, Timestamp::unix);
+        let at = begins.max(super::now());
+        let faults = faults(&authored, at);
+        if !faults.is_empty() {
+            tell(explain(&authored, &faults).render_text());
+            return Ok(None);
+        }
+        tell(render_hints(&explain(&authored, &hints(&authored.bundle, at))));
+        let name = text.name;
+        Ok(Some(Self { name, authored, at }))
+    }
+}
+
 /// Everything that would make a gateway refuse `authored` at the moment `now`.
 pub(crate) fn faults(authored: &Authored, now: i64) -> Vec<Problem> {
-    let mut faults: Vec<_> = out_of_time(&authored.bundle, now).into_iter().collect();
-    faults.extend(failed_tests(authored, now));
+    let mut faults = unsupported_keys(&authored.bundle);
+    faults.extend(out_of_time(&authored.bundle, now));
+    if faults.iter().all(|fault| fault.code != UNSUPPORTED_KEY) {
+        faults.extend(failed_tests(authored, now));
+    }
     faults
 }
 
@@ -49,6 +99,43 @@ pub(crate) fn render_hints(hints: &Explanation) -> String {
     lines.collect()
 }
 
+/// Keys that this version has no source for: a limit by them would never apply.
+fn unsupported_keys(bundle: &Bundle) -> Vec<Problem> {
+    let mut found = Problems::default();
+    let mut look = |text: &str, place: &Place<'_>| {
+        if let Some(why) = text.parse::<Key>().ok().as_ref().and_then(attributes::unsupported) {
+            found.add(UNSUPPORTED_KEY, place, format!("`{text}` cannot be used: {why}"));
+        }
+    };
+    let switches = Place::ROOT.field("kill_switches");
+    for (index, switch) in bundle.kill_switches.iter().enumerate() {
+        look(&switch.scope_key, &switches.item(index).field("scope_key"));
+    }
+    let mut rule = |rule: &Rule, place: &Place<'_>| {
+        let keys = place.field("limit_keys");
+        for (index, key) in rule.limit_keys.iter().enumerate() {
+            look(key, &keys.item(index));
+        }
+        let matches = place.field("match");
+        for key in rule.matches.0.keys() {
+            look(key, &matches.field(key));
+        }
+    };
+    let policies = Place::ROOT.field("policies");
+    for (index, policy) in bundle.policies.iter().enumerate() {
+        let place = policies.item(index);
+        let spec = place.field("spec");
+        let rules = spec.field("rules");
+        for (index, written) in policy.spec.rules.iter().enumerate() {
+            rule(written, &rules.item(index));
+        }
+        if let Some(fallback) = &policy.spec.fallback_limit {
+            rule(fallback, &spec.field("fallback_limit"));
+        }
+    }
+    found.into_vec()
+}
+
 /// Requirements that no configuration can meet.
 fn unknown_filters(bundle: &Bundle) -> Vec<Problem> {
     let mut found = Problems::default();
@@ -73,6 +160,7 @@ fn out_of_time(bundle: &Bundle, now: i64) -> Option<Problem> {
         max_bytes: MAX_BYTES,
         max_version_jump: None,
         insecure_unsigned: true,
+        names: None,
     };
     let loader = Loader::new(settings, Trust::default(), Box::new(PolicyExaminer));
     let without_tests = Bundle {
@@ -162,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_fail_have_their_places() {
+    fn keys_without_a_source_and_tests_that_fail_have_their_places() {
         let rule = |key: &str| {
             format!(
                 "bundle_version: 1\npolicies:\n- id: a\n  spec:\n    selector: {{ pathPrefix: / }}\n    rules:\n    \
@@ -171,6 +259,11 @@ mod tests {
                  tests:\n- {{ name: t, request: {{ path: /, ip: 192.0.2.1 }}, expect: {{ decision: reject }} }}\n"
             )
         };
+        let unsupported = codes(&rule("ip:country"));
+        assert_eq!(
+            unsupported,
+            [(UNSUPPORTED_KEY, "/policies/0/spec/rules/0/limit_keys/0".to_owned())]
+        );
         assert_eq!(codes(&rule("ip:address")), [(FAILED_TEST, "/tests/0".to_owned())]);
     }
 

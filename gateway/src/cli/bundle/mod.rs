@@ -11,6 +11,7 @@ mod keygen;
 mod lint;
 mod push;
 mod replay;
+pub(crate) mod rollout;
 mod selftest;
 pub(crate) mod sign;
 mod verify;
@@ -68,6 +69,9 @@ pub(crate) enum Bundle {
     /// Say what another bundle would have made of recorded requests.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Replay),
+    /// Show, promote or abort the bundle that a running gateway tries on a part of its requests.
+    #[command(subcommand, after_help = rollout::EXAMPLES)]
+    Rollout(rollout::Rollout),
 }
 
 /// What came of a command that judges a bundle.
@@ -94,6 +98,7 @@ impl Bundle {
             Self::Diff(diff) => diff.run(),
             Self::Push(push) => push.run(),
             Self::Replay(replay) => replay.run(),
+            Self::Rollout(rollout) => rollout.run(),
         };
         exit(done)
     }

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portcullis_bundles::author::{Authored, format_of};
 use portcullis_bundles::digest::Digest;
@@ -12,14 +12,14 @@ use portcullis_bundles::envelope;
 use portcullis_bundles::kill_document::{KillDocument, KillLoader};
 use portcullis_bundles::loader::{Loader, Settings};
 use portcullis_bundles::signing::SigningKey;
-use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::{KeyAlgorithm, Trust};
 use portcullis_config::secret::{Secret, SecretRef};
 use portcullis_filters::policy::PolicyExaminer;
 
-use super::file::{self, MAX_BYTES, Signed, Text};
+use super::file::{self, MAX_BYTES};
+use super::judge::Acceptable;
 use super::keygen::Algorithm;
-use super::{Judged, judge, now};
+use super::{Judged, now};
 use crate::cli::format::{count, tell, tell_line};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -76,35 +76,15 @@ struct Keys {
 impl Sign {
     pub(crate) fn run(self) -> anyhow::Result<Judged> {
         let keys = Keys::read(&self.key, &self.key_id, self.algorithm())?;
-        let text = Text::read(&self.file)?;
-        ensure!(
-            text.signed == Signed::No,
-            "{} is signed already; sign the author's file",
-            text.name
-        );
-        let authored = match text.authored() {
-            Ok(authored) => authored,
-            Err(wrong) => {
-                tell(wrong.render_text());
-                return Ok(Judged::Bad);
-            }
-        };
-        let at = judged_at(&authored);
-        let faults = judge::faults(&authored, at);
-        if !faults.is_empty() {
-            tell(judge::explain(&authored, &faults).render_text());
+        let Some(Acceptable { name, authored, at }) = Acceptable::read(&self.file, "sign")? else {
             return Ok(Judged::Bad);
-        }
-        tell(judge::render_hints(&judge::explain(
-            &authored,
-            &judge::hints(&authored.bundle, at),
-        )));
+        };
         let json = authored.canonical_json()?;
         let bytes = self.sign(&json, &keys.signing)?;
         // What goes out is what a gateway will see: it is judged once more as one would.
         let accepted = keys.loader()?.accept(&bytes, at, None);
         if let Err(refused) = accepted {
-            tell_line(format_args!("{}: a gateway would refuse it: {refused}", text.name));
+            tell_line(format_args!("{name}: a gateway would refuse it: {refused}"));
             return Ok(Judged::Bad);
         }
         let out = write(self.out.as_deref(), &bytes)?;
@@ -151,11 +131,6 @@ fn report(out: &str, authored: &Authored, json: &[u8], keys: &[SigningKey]) {
     if let Some(from) = authored.bundle.not_before.filter(|from| from.unix() > now()) {
         tell_line(format_args!("{out}: gateways refuse it before {from}"));
     }
-}
-
-/// The moment at which the bundle is judged: now, or when it begins to be valid. Bundles may be signed ahead of time.
-pub(super) fn judged_at(authored: &Authored) -> i64 {
-    authored.bundle.not_before.map_or(i64::MIN, Timestamp::unix).max(now())
 }
 
 /// Arguments of `kill sign`.
@@ -252,6 +227,7 @@ impl Keys {
             max_bytes: MAX_BYTES,
             max_version_jump: None,
             insecure_unsigned: false,
+            names: None,
         };
         Ok(Loader::new(settings, self.trust()?, Box::new(PolicyExaminer)))
     }

@@ -11,7 +11,7 @@ use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
 use portcullis_bundles::trust::Trust;
 use portcullis_config::load::load;
 use portcullis_config::secret::SecretRef;
-use portcullis_filters::policy::PolicyExaminer;
+use portcullis_filters::policy::{PolicyExaminer, unsupported};
 
 use super::file::{self, MAX_BYTES};
 use super::{Judged, now};
@@ -117,6 +117,7 @@ impl Verify {
                 max_bytes: MAX_BYTES,
                 max_version_jump: None,
                 insecure_unsigned: false,
+                names: None,
             },
             trust,
         ))
@@ -124,6 +125,12 @@ impl Verify {
 
     fn accepted(&self, name: &str, accepted: &Accepted) -> Judged {
         let policies = &accepted.policies;
+        // The examiner refuses these too, but a bundle need not have a test.
+        let unsupported: Vec<String> = unsupported(policies).iter().map(ToString::to_string).collect();
+        if !unsupported.is_empty() {
+            self.print_refused(name, "unsupported", &unsupported.join("; "), None);
+            return Judged::Bad;
+        }
         let keys: Vec<_> = policies
             .provenance()
             .signed_by
@@ -178,19 +185,19 @@ impl Verify {
 
 /// What a gateway of this configuration trusts and accepts.
 pub(super) fn of_configuration(path: &std::path::Path) -> anyhow::Result<(Settings, Trust)> {
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
+    let config = match load(path) {
+        Ok(loaded) => loaded.config,
         Err(failed) => bail!("{} cannot be used\n{failed}", path.display()),
     };
-    let policy = loaded
-        .config
+    let policy = config
         .policy
+        .as_ref()
         .with_context(|| format!("{} has no `policy`", path.display()))?;
     let trust = Trust::resolve(&policy.trust).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("policy.trust: {}", errors.join("; "))
     })?;
-    Ok((Settings::from(&policy), trust))
+    Ok((Settings::of(policy, config.control_plane.as_ref()), trust))
 }
 
 #[cfg(test)]

@@ -109,6 +109,9 @@ fn policy_lines(policy: &PolicyStep) -> String {
         PolicyMode::Shadow => "in shadow",
     };
     let mut lines = format!("  {}: {mode}, priority {}\n", policy.id, policy.priority);
+    for block in &policy.blocks {
+        let _ = writeln!(lines, "    {}: {}", block.name, rule(block));
+    }
     for rule in &policy.rules {
         let _ = writeln!(lines, "    {} ({}): {}", rule.name, rule.algorithm, self::rule(rule));
     }
@@ -150,7 +153,11 @@ fn counter(counter: &Counter) -> String {
     if *allowed {
         format!("enough, {remaining} of {limit} left after it")
     } else {
-        format!("NOT ENOUGH of {limit}: {reason}, again in {retry_after} s")
+        let again = match retry_after {
+            0 => "and waiting does not help".to_owned(),
+            seconds => format!("again in {seconds} s"),
+        };
+        format!("NOT ENOUGH of {limit}: {reason}, {again}")
     }
 }
 
@@ -220,6 +227,7 @@ fn policy_json(policy: &PolicyStep) -> Value {
     };
     json!({
         "id": policy.id, "shadow": policy.mode == PolicyMode::Shadow, "priority": policy.priority,
+        "blocks": policy.blocks.iter().map(one).collect::<Vec<_>>(),
         "rules": policy.rules.iter().map(one).collect::<Vec<_>>(),
     })
 }

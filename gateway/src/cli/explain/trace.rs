@@ -18,7 +18,7 @@ use portcullis_filters::claims::Claims;
 use portcullis_filters::client::{Client, Now};
 use portcullis_filters::facts::{Body, Facts};
 use portcullis_filters::gate::KILL_SWITCH;
-use portcullis_filters::policy::{PolicyStep, explain};
+use portcullis_filters::policy::{Breakers, Counting, PolicyStep, explain};
 use portcullis_filters::receipt::Receipt;
 use portcullis_filters::record::Decision;
 use portcullis_filters::request::{Head, PolicyView, Request};
@@ -101,6 +101,25 @@ pub(super) struct Refusal {
     pub(super) by: String,
 }
 
+impl Told {
+    /// Of which nothing is known yet but who asks whom.
+    fn new(method: &str, client: &Client, gateway: &Gateway) -> Self {
+        Self {
+            method: method.to_owned(),
+            listener: String::new(),
+            target: None,
+            client: client.clone(),
+            config: gateway.digest.get(..12).unwrap_or_default().to_owned(),
+            bundle: None,
+            bundle_note: None,
+            route: RouteTold::None,
+            links: Vec::new(),
+            policies: Vec::new(),
+            refusal: None,
+        }
+    }
+}
+
 /// What one pass through a chain came to.
 struct Pass {
     receipt: Receipt,
@@ -118,22 +137,12 @@ impl Trace {
         let (gateway, aside) = (self.compile()?, self.compile()?);
         let header = &asked.header;
         let client = client::identify(self.from, asked.tls, &header.headers, &gateway.trusted);
-        let listener_name = self.loaded.config.listeners.get(listener).map(|one| one.name.clone());
-        let mut told = Told {
-            method: header.method.to_string(),
-            listener: listener_name.unwrap_or_default(),
-            target: None,
-            client: client.clone(),
-            config: gateway.digest.get(..12).unwrap_or_default().to_owned(),
-            bundle: bundle
-                .as_ref()
-                .map(|policies| (policies.version(), policies.digest().to_string())),
-            bundle_note,
-            route: RouteTold::None,
-            links: Vec::new(),
-            policies: Vec::new(),
-            refusal: None,
-        };
+        let mut told = Told::new(header.method.as_str(), &client, &gateway);
+        told.listener = self.listener_name(listener);
+        told.bundle = bundle
+            .as_ref()
+            .map(|policies| (policies.version(), policies.digest().to_string()));
+        told.bundle_note = bundle_note;
         let target = match intake::read(header) {
             Ok(target) => told.target.insert(target).clone(),
             Err(case) => {
@@ -145,12 +154,7 @@ impl Trace {
         let found = gateway
             .router
             .find(listener, &target.host, &target.path, &header.method, &header.headers);
-        let state = match (bundle, &self.loaded.config.policy) {
-            (Some(policies), _) => BundleState::Loaded(policies),
-            (None, Some(_)) => BundleState::Missing("no_bundle_loaded"),
-            (None, None) => BundleState::Unconfigured,
-        };
-        let in_force = InForce::new(state, KillView::default());
+        let in_force = self.in_force(bundle);
         let now = crate::live::now();
         let head = Head {
             method: &header.method,
@@ -159,11 +163,6 @@ impl Trace {
             query: target.query.as_deref(),
             headers: &header.headers,
             client: &client,
-            route: match &found {
-                Found::Route(id) => gateway.route(*id).map(|route| &*route.name),
-                Found::MethodNotAllowed(_) | Found::None => None,
-            },
-            geoip: gateway.geoip.as_ref().map(|files| &files.data),
             now,
         };
         let way = Way {
@@ -171,13 +170,29 @@ impl Trace {
             aside: &aside,
             head: &head,
             policy: in_force.view(gateway.expired, now.unix()),
-            claims: self
-                .claims
-                .clone()
-                .map(|values| Arc::new(Claims::new("", i64::MAX, values))),
+            claims: self.claims(),
         };
         way.tell(&found, self.repeat, &mut told);
         Ok(told)
+    }
+
+    fn listener_name(&self, place: usize) -> String {
+        let listener = self.loaded.config.listeners.get(place);
+        listener.map(|listener| listener.name.clone()).unwrap_or_default()
+    }
+
+    fn in_force(&self, bundle: Option<Arc<Policies>>) -> InForce {
+        let state = match (bundle, &self.loaded.config.policy) {
+            (Some(policies), _) => BundleState::Loaded(policies),
+            (None, Some(_)) => BundleState::Missing("no_bundle_loaded"),
+            (None, None) => BundleState::Unconfigured,
+        };
+        InForce::new(state, None, KillView::default())
+    }
+
+    fn claims(&self) -> Option<Arc<Claims>> {
+        let values = self.claims.clone()?;
+        Some(Arc::new(Claims::new("", i64::MAX, values)))
     }
 
     /// Claims are given: filters that would find them stay out of the chains.
@@ -207,7 +222,6 @@ impl Trace {
             zones: &zones,
             upstreams: None,
             metrics: &Metrics::new(),
-            geoip: None,
         };
         compile(&self.loaded, &heritage).map_err(|wrong| {
             anyhow::anyhow!(
@@ -356,7 +370,10 @@ impl Way<'_> {
             return Vec::new();
         };
         let tables = self.gateway.zones.each::<BucketTable>();
-        let Some((_, table)) = tables.into_iter().find(|(name, _)| &***name == POLICY) else {
+        let table = tables.into_iter().find(|(name, _)| &***name == POLICY);
+        let breakers = self.gateway.zones.each::<Breakers>();
+        let breakers = breakers.into_iter().find(|(name, _)| &***name == POLICY);
+        let (Some((_, table)), Some((_, breakers))) = (table, breakers) else {
             return Vec::new();
         };
         let request = Request {
@@ -364,7 +381,12 @@ impl Way<'_> {
             facts,
             policy: self.policy,
         };
-        explain(policies, &request, &table, &ENTROPY.hash_key, link.mode == Mode::Shadow)
+        let counting = Counting {
+            table: &table,
+            breakers: &breakers,
+            secret: &ENTROPY.hash_key,
+        };
+        explain(policies, &request, counting, link.mode == Mode::Shadow)
     }
 
     /// Kill switches by claim run after the filter that finds claims, which is left out where they were given.
