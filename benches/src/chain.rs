@@ -183,6 +183,8 @@ impl Exchanges {
             query: Some("page=2"),
             headers: &self.headers,
             client: &self.client,
+            route: None,
+            geoip: None,
             now: self.now,
         };
         let policy = PolicyView {

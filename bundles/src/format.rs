@@ -262,7 +262,7 @@ pub struct TestRequest {
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// Keys the request has that the other fields cannot say: `ip:country` and its like, `ua:bot` and its like.
+    /// Keys the request has that the other fields cannot say: `ip:country`, `ua:bot`, `mtls:dns` and their like, `route:name`.
     #[serde(
         default,
         deserialize_with = "or_default",

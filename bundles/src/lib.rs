@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod attributes;
 pub mod author;
 pub mod compile;
+pub mod cookie;
 pub mod diff;
 pub mod digest;
 pub mod envelope;

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use portcullis_config::key::{IpAttribute, Key};
 use serde_json::{Map, Value};
 
 use crate::attributes::Attributes;
+use crate::cookie;
 use crate::format::Expectation;
 
 /// A test of a bundle.
@@ -54,8 +55,12 @@ impl Attributes for Sample {
             Key::Jwt(name) => scalar(self.claims.as_ref()?.get(name.as_ref())?),
             Key::Header(name) => filled(self.headers.get(name)?.to_str().ok()?),
             Key::Query(name) => filled(self.query.get(name.as_ref())?),
+            Key::Cookie(name) => {
+                let value = cookie::values(self.headers.get(header::COOKIE)?.as_bytes(), name).next()?;
+                filled(std::str::from_utf8(value).ok()?)
+            }
             Key::Ip(IpAttribute::Address) => Some(Cow::Owned(self.address?.to_canonical().to_string())),
-            Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) => None,
+            Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route => None,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address;
 use crate::control_plane::ControlPlane;
+use crate::geoip::GeoIp;
 use crate::identity::Identity;
 use crate::listener::Listener;
 use crate::overload::Overload;
@@ -30,6 +31,8 @@ pub struct Config {
     #[serde(default, deserialize_with = "address::networks")]
     #[schemars(with = "Vec<address::Network>")]
     pub trusted_proxies: Vec<IpNet>,
+    /// What is known of addresses: countries, networks, Tor exits.
+    pub geoip: Option<GeoIp>,
     /// Groups of servers that requests are forwarded to, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,

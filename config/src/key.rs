@@ -16,12 +16,16 @@ pub enum Key {
     Header(http::HeaderName),
     /// A query parameter: the first value, percent-decoded.
     Query(Box<str>),
-    /// What the connection tells of the client.
+    /// A cookie, by exact name: the first value, without the quotes around it.
+    Cookie(Box<str>),
+    /// What the connection tells of the client, and what is known of its address.
     Ip(IpAttribute),
     /// What the client's verified certificate tells.
     Mtls(MtlsAttribute),
     /// What the User-Agent tells of the client.
     Ua(UaAttribute),
+    /// `route:name`: the route that the request took, by its name in logs and metrics.
+    Route,
 }
 
 /// `ip:NAME`.
@@ -40,6 +44,12 @@ pub enum IpAttribute {
 pub enum MtlsAttribute {
     /// The first subject alternative name: a URI before a host name before an e-mail address before an IP address.
     San,
+    /// The first host name among the subject alternative names, in lower case.
+    Dns,
+    /// The first URI among the subject alternative names.
+    Uri,
+    /// The SPIFFE ID: the only URI among the subject alternative names, when its scheme is `spiffe`.
+    Spiffe,
     /// The distinguished name.
     Subject,
     /// The serial number, hexadecimal.
@@ -56,7 +66,29 @@ pub enum UaAttribute {
     BotCategory,
 }
 
-const SOURCES: [&str; 6] = ["jwt", "header", "query", "ip", "mtls", "ua"];
+/// Kinds of networks, for `ip:type`.
+pub const IP_TYPES: [&str; 6] = [
+    "business",
+    "education_research",
+    "government_admin",
+    "hosting",
+    "isp",
+    "unknown",
+];
+
+/// Kinds of bots, for `ua:bot_category`.
+pub const BOT_CATEGORIES: [&str; 8] = [
+    "ai_assistant_user",
+    "ai_crawler",
+    "archiver",
+    "monitoring_uptime",
+    "other_bot",
+    "search_engine",
+    "seo_research",
+    "social_preview",
+];
+
+const SOURCES: [&str; 8] = ["jwt", "header", "query", "cookie", "ip", "mtls", "ua", "route"];
 const IP: [(&str, IpAttribute); 5] = [
     ("address", IpAttribute::Address),
     ("country", IpAttribute::Country),
@@ -64,13 +96,17 @@ const IP: [(&str, IpAttribute); 5] = [
     ("type", IpAttribute::Type),
     ("tor", IpAttribute::Tor),
 ];
-const MTLS: [(&str, MtlsAttribute); 4] = [
+const MTLS: [(&str, MtlsAttribute); 7] = [
     ("san", MtlsAttribute::San),
+    ("dns", MtlsAttribute::Dns),
+    ("uri", MtlsAttribute::Uri),
+    ("spiffe", MtlsAttribute::Spiffe),
     ("subject", MtlsAttribute::Subject),
     ("serial", MtlsAttribute::Serial),
     ("fingerprint", MtlsAttribute::Fingerprint),
 ];
 const UA: [(&str, UaAttribute); 2] = [("bot", UaAttribute::Bot), ("bot_category", UaAttribute::BotCategory)];
+const ROUTE: [(&str, ()); 1] = [("name", ())];
 
 impl IpAttribute {
     /// The name after `ip:`.
@@ -117,20 +153,26 @@ impl FromStr for Key {
             "ip" => attribute(text, name, &IP).map(Self::Ip),
             "mtls" => attribute(text, name, &MTLS).map(Self::Mtls),
             "ua" => attribute(text, name, &UA).map(Self::Ua),
-            _ => {
-                let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-                if name.is_empty() || !name.bytes().all(plain) {
-                    let message =
-                        format!("`{text}`: the name after `{source}:` may hold letters, digits, `_` and `-` only");
-                    return Err(TextError::new(message));
-                }
-                match source {
-                    "jwt" => Ok(Self::Jwt(name.into())),
-                    "query" => Ok(Self::Query(name.into())),
-                    _ => header(text, name),
-                }
-            }
+            "route" => attribute(text, name, &ROUTE).map(|()| Self::Route),
+            _ => named(text, source, name),
         }
+    }
+}
+
+/// A key whose name is whatever the client or the issuer of its token calls it.
+fn named(text: &str, source: &str, name: &str) -> Result<Key, TextError> {
+    let dotted = source == "cookie";
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || (dotted && b == b'.');
+    if name.is_empty() || !name.bytes().all(plain) {
+        let signs = if dotted { "`_`, `.` and `-`" } else { "`_` and `-`" };
+        let message = format!("`{text}`: the name after `{source}:` may hold letters, digits, {signs} only");
+        return Err(TextError::new(message));
+    }
+    match source {
+        "jwt" => Ok(Key::Jwt(name.into())),
+        "query" => Ok(Key::Query(name.into())),
+        "cookie" => Ok(Key::Cookie(name.into())),
+        _ => header(text, name),
     }
 }
 
@@ -159,9 +201,11 @@ impl fmt::Display for Key {
             Self::Jwt(name) => write!(f, "jwt:{name}"),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
             Self::Ip(attribute) => write!(f, "ip:{}", attribute.name()),
             Self::Mtls(attribute) => write!(f, "mtls:{}", attribute.name()),
             Self::Ua(attribute) => write!(f, "ua:{}", attribute.name()),
+            Self::Route => f.write_str("route:name"),
         }
     }
 }
@@ -170,7 +214,7 @@ text_type!(
     Key,
     "a key such as jwt:sub, header:x-tenant, query:plan or ip:address",
     "ip:address",
-    "^((jwt|header|query):[A-Za-z0-9_-]+|ip:(address|country|asn|type|tor)|mtls:(san|subject|serial|fingerprint)|ua:(bot|bot_category))$"
+    "^((jwt|header|query):[A-Za-z0-9_-]+|cookie:[A-Za-z0-9_.-]+|ip:(address|country|asn|type|tor)|mtls:(san|dns|uri|spiffe|subject|serial|fingerprint)|ua:(bot|bot_category)|route:name)$"
 );
 
 #[cfg(test)]
@@ -186,7 +230,13 @@ mod tests {
             "ip:address",
             "ip:tor",
             "mtls:san",
+            "mtls:dns",
+            "mtls:uri",
+            "mtls:spiffe",
             "mtls:fingerprint",
+            "cookie:__Host-session",
+            "cookie:connect.sid",
+            "route:name",
             "ua:bot",
             "ua:bot_category",
         ] {
@@ -210,7 +260,12 @@ mod tests {
             "ip:",
             "ua:x",
             "Jwt:sub",
-            "cookie:a",
+            "cookie:",
+            "cookie:a=b",
+            "jwt:a.b.c",
+            "route:",
+            "route:id",
+            "tenant:id",
             "header:ä",
             "jwt:a:b",
         ] {

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod document;
 pub mod gateway;
+pub mod geoip;
 mod http_text;
 pub mod identity;
 pub mod key;

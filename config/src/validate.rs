@@ -3,6 +3,7 @@
 
 mod check;
 mod control_plane;
+mod geoip;
 mod identity;
 mod limits;
 mod listeners;
@@ -45,6 +46,7 @@ pub(crate) fn validate_rest(document: &Document, trouble: &[NodeId], out: &mut D
 fn run(mut check: Check<'_>) {
     let root = check.document.root();
     listeners::check(&mut check, root);
+    geoip::check(&mut check, root);
     upstreams::check(&mut check, root);
     identity::check(&mut check, root);
     policy::check(&mut check, root);

@@ -8,14 +8,21 @@ mod tests;
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
-use http::HeaderName;
+use http::header::{COOKIE, USER_AGENT};
+use http::{HeaderName, HeaderValue};
 use portcullis_bundles::attributes::Attributes;
+use portcullis_bundles::cookie;
+use portcullis_config::geoip::GeoIp;
 use portcullis_config::key::{IpAttribute, Key, MtlsAttribute, UaAttribute};
 
 use crate::agents;
 use crate::buckets::KeyHasher;
 use crate::claims::NotScalar;
+use crate::client::{ClientCertificate, SanKind};
+use crate::geoip::Located;
 use crate::request::{Request, TooManyParameters, query_values};
 
 /// Why a key has neither a value nor none.
@@ -38,12 +45,23 @@ pub fn text<'r>(request: &'r Request<'_>, key: &Key) -> Result<Option<Cow<'r, st
         },
         Key::Header(name) => Ok(header(request, name)),
         Key::Query(name) => Ok(request.query(name)?),
+        Key::Cookie(name) => Ok(first_cookie(request, name)),
         Key::Ip(IpAttribute::Address) => Ok(Some(Cow::Owned(request.head.client.address.to_canonical().to_string()))),
-        // Refused when configuration and bundle are loaded, by `unsupported`.
-        Key::Ip(_) => Ok(None),
+        Key::Ip(attribute) => Ok(located(request)
+            .and_then(|known| known.text(*attribute))
+            .map(Cow::Borrowed)),
         Key::Mtls(attribute) => Ok(certificate(request, *attribute).map(Cow::Borrowed)),
         Key::Ua(attribute) => Ok(agent(request, *attribute).map(Cow::Borrowed)),
+        Key::Route => Ok(request.head.route.map(Cow::Borrowed)),
     }
+}
+
+/// Whether the value of a key is this text. Nothing is allocated for an address.
+pub fn equals(request: &Request<'_>, key: &Key, value: &str) -> Result<bool, KeyError> {
+    if *key == Key::Ip(IpAttribute::Address) {
+        return Ok(AddressText::of(request.head.client.address).as_str() == value);
+    }
+    Ok(text(request, key)?.as_deref() == Some(value))
 }
 
 /// Adds the value of a key to those that a request is counted by. False: it is missing, and nothing was added.
@@ -61,18 +79,51 @@ pub fn count_by(request: &Request<'_>, key: &Key, hasher: &mut KeyHasher) -> Res
     Ok(value.is_some())
 }
 
-/// The code of the diagnostic for a key that can have no value in this version.
+/// The code of the diagnostic for a key that can have no value under this configuration.
 pub const UNSUPPORTED_KEY: &str = "unsupported-key";
 
-/// Why a key can have no value in this version. A limit that could never apply is refused when it is loaded.
-pub fn unsupported(key: &Key) -> Option<&'static str> {
+/// Why a key can have no value under a configuration with this `geoip`. A limit that could never apply is refused when it is
+/// loaded.
+pub fn unsupported(key: &Key, geoip: Option<&GeoIp>) -> Option<&'static str> {
     match key {
-        Key::Ip(IpAttribute::Country | IpAttribute::Asn | IpAttribute::Type | IpAttribute::Tor) => {
-            Some("this version has no source of address data, so the key would never have a value")
+        Key::Ip(attribute) => {
+            let is_told = *attribute == IpAttribute::Address || geoip.is_some_and(|geoip| geoip.tells(*attribute));
+            let why = "`geoip` of the configuration has no source for it, so the key would never have a value";
+            (!is_told).then_some(why)
         }
-        Key::Ip(IpAttribute::Address) | Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Mtls(_) | Key::Ua(_) => {
-            None
-        }
+        Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Cookie(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route => None,
+    }
+}
+
+/// An address as text, without a place of its own in memory.
+struct AddressText {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl AddressText {
+    fn of(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; 48], len: 0 };
+        // The longest address has 39 letters; what were longer would be cut off.
+        let _ = write!(text, "{}", address.to_canonical());
+        text
+    }
+
+    fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for AddressText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes
+            .get_mut(self.len..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
     }
 }
 
@@ -121,14 +172,14 @@ impl Attributes for RequestAttributes<'_, '_> {
                     }
                 }
             }
-            Key::Mtls(MtlsAttribute::San) => {
-                let certificate = self.request.facts.certificate.as_deref();
-                certificate
-                    .into_iter()
-                    .flat_map(|one| &one.sans)
-                    .for_each(|san| look(san));
+            Key::Cookie(name) => cookies(self.request, name, &mut look),
+            Key::Mtls(attribute) => {
+                if let Some(certificate) = self.request.facts.certificate.as_deref() {
+                    names(certificate, *attribute, &mut look);
+                }
             }
-            Key::Jwt(_) | Key::Ip(_) | Key::Ua(_) | Key::Mtls(_) => {
+            Key::Ip(IpAttribute::Address) => look(AddressText::of(self.request.head.client.address).as_str()),
+            Key::Jwt(_) | Key::Ip(_) | Key::Ua(_) | Key::Route => {
                 if let Some(value) = self.get(key) {
                     look(&value);
                 }
@@ -182,10 +233,44 @@ fn is_alike(sent: &str, name: &str) -> bool {
     sent.len() == name.len() && folded.eq(name.bytes())
 }
 
+/// The first value of a cookie. `None` when it is missing or empty.
+fn first_cookie<'r>(request: &'r Request<'_>, name: &str) -> Option<Cow<'r, str>> {
+    let facts = &*request.facts;
+    let of = |field: &'r HeaderValue| cookie::values(field.as_bytes(), name).next();
+    let value = if facts.request_headers.is_empty() {
+        request.head.headers.get_all(COOKIE).iter().find_map(of)
+    } else {
+        let fields = facts.request_headers.all(request.head.headers, &COOKIE);
+        fields.into_iter().find_map(of)
+    };
+    value.filter(|value| !value.is_empty()).map(readable)
+}
+
+/// Every value of a cookie, as they were sent, and the first one that filters have put in their place.
+fn cookies(request: &Request<'_>, name: &str, look: &mut dyn FnMut(&str)) {
+    if !request.facts.request_headers.is_empty()
+        && let Some(value) = first_cookie(request, name)
+    {
+        look(&value);
+    }
+    for field in request.head.headers.get_all(COOKIE) {
+        cookie::values(field.as_bytes(), name).for_each(|value| look(&readable(value)));
+    }
+}
+
+/// What is known of the client's address. It is looked up once.
+fn located<'r>(request: &'r Request<'_>) -> Option<&'r Located> {
+    let geoip = request.head.geoip?;
+    Some(request.facts.located.get_or_init(|| geoip.locate(request.head)))
+}
+
 fn certificate<'r>(request: &'r Request<'_>, attribute: MtlsAttribute) -> Option<&'r str> {
     let certificate = request.facts.certificate.as_ref()?;
     let value = match attribute {
-        MtlsAttribute::San => certificate.sans.first()?,
+        MtlsAttribute::San => &certificate.sans.first()?.text,
+        MtlsAttribute::Dns => certificate.names(SanKind::Dns).next()?,
+        MtlsAttribute::Uri => certificate.names(SanKind::Uri).next()?,
+        MtlsAttribute::Spiffe => certificate.spiffe()?,
         MtlsAttribute::Subject => &certificate.subject,
         MtlsAttribute::Serial => &certificate.serial,
         MtlsAttribute::Fingerprint => &certificate.fingerprint,
@@ -193,11 +278,26 @@ fn certificate<'r>(request: &'r Request<'_>, attribute: MtlsAttribute) -> Option
     (!value.is_empty()).then_some(value)
 }
 
+/// Every value that a certificate has of an attribute.
+fn names(certificate: &ClientCertificate, attribute: MtlsAttribute, look: &mut dyn FnMut(&str)) {
+    match attribute {
+        MtlsAttribute::San => certificate.sans.iter().for_each(|san| look(&san.text)),
+        MtlsAttribute::Dns => certificate.names(SanKind::Dns).for_each(look),
+        MtlsAttribute::Uri => certificate.names(SanKind::Uri).for_each(look),
+        MtlsAttribute::Spiffe => certificate.spiffe().into_iter().for_each(look),
+        MtlsAttribute::Subject => look(&certificate.subject),
+        MtlsAttribute::Serial => look(&certificate.serial),
+        MtlsAttribute::Fingerprint => look(&certificate.fingerprint),
+    }
+}
+
 fn agent(request: &Request<'_>, attribute: UaAttribute) -> Option<&'static str> {
-    let value = request
-        .header(&http::header::USER_AGENT)
-        .filter(|value| !value.is_empty())?;
-    let category = agents::category(value.as_bytes());
+    let value = request.header(&USER_AGENT).filter(|value| !value.is_empty())?;
+    let category = if request.facts.request_headers.is_empty() {
+        *request.facts.bot.get_or_init(|| agents::category(value.as_bytes()))
+    } else {
+        agents::category(value.as_bytes())
+    };
     match attribute {
         UaAttribute::Bot => Some(if category.is_some() { "true" } else { "false" }),
         UaAttribute::BotCategory => category,

@@ -19,13 +19,52 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// Subject alternative names: URIs, then host names, e-mail addresses, IP addresses.
-    pub sans: Vec<Box<str>>,
+    pub sans: Vec<San>,
     /// The distinguished name, such as `CN=app, O=Example`.
     pub subject: Box<str>,
     /// The serial number in lower-case hexadecimal digits.
     pub serial: Box<str>,
     /// SHA-256 of the certificate in lower-case hexadecimal digits.
     pub fingerprint: Box<str>,
+}
+
+/// A subject alternative name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct San {
+    /// What kind of name it is.
+    pub kind: SanKind,
+    /// The name; that of a host in lower case.
+    pub text: Box<str>,
+}
+
+/// Kinds of subject alternative names, in the order in which they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SanKind {
+    /// A URI.
+    Uri,
+    /// A host name.
+    Dns,
+    /// An e-mail address.
+    Email,
+    /// An IP address.
+    Ip,
+}
+
+impl ClientCertificate {
+    /// The names of a kind.
+    pub fn names(&self, kind: SanKind) -> impl Iterator<Item = &str> {
+        let of_it = self.sans.iter().filter(move |san| san.kind == kind);
+        of_it.map(|san| &*san.text)
+    }
+
+    /// The SPIFFE ID: the only URI, when it is one. With two of them nobody knows whom it names (SPIFFE X.509-SVID, 2).
+    pub fn spiffe(&self) -> Option<&str> {
+        let mut uris = self.names(SanKind::Uri);
+        match (uris.next(), uris.next()) {
+            (Some(uri), None) => Some(uri).filter(|uri| uri.starts_with("spiffe://")),
+            _ => None,
+        }
+    }
 }
 
 /// The time of a request, read once when its header was complete.

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::buckets::{Params, Taken};
 use crate::claims::Claims;
 use crate::client::ClientCertificate;
+use crate::geoip::Located;
 use crate::policy::llm::prompt::Ask;
 use crate::record::Decision;
 use crate::trace::Trace;
@@ -27,6 +28,10 @@ pub struct Facts {
     pub response_headers: HeaderEdits,
     /// The request's body, once a filter asked for it: see [`crate::verdict::Verdict::Body`].
     pub body: Option<Body>,
+    /// What is known of the client's address, once somebody wanted to know.
+    pub located: OnceLock<Located>,
+    /// The kind of bot that `User-Agent` names, once somebody wanted to know. Only while no filter has changed header fields.
+    pub bot: OnceLock<Option<&'static str>>,
     /// Which of two bundles judges it, once one does. `None` where there is but one.
     pub side: Option<Side>,
     /// The tightest limit that was evaluated and enforced.
@@ -234,6 +239,23 @@ impl HeaderEdits {
         value
     }
 
+    /// Every value of `name` in `base` once the changes are made.
+    pub fn all<'a>(&'a self, base: &'a HeaderMap, name: &HeaderName) -> SmallVec<[&'a HeaderValue; 2]> {
+        let mut values: SmallVec<[&HeaderValue; 2]> = base.get_all(name).iter().collect();
+        for edit in &self.edits {
+            match edit {
+                HeaderEdit::Set(edited, new) if edited == name => {
+                    values.clear();
+                    values.push(new);
+                }
+                HeaderEdit::Append(edited, new) if edited == name => values.push(new),
+                HeaderEdit::Remove(edited) if edited == name => values.clear(),
+                _ => {}
+            }
+        }
+        values
+    }
+
     /// Makes the changes in a header map.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in &self.edits {
@@ -297,6 +319,7 @@ mod tests {
             (edits.first(&base, &a).unwrap(), edits.first(&base, &b).unwrap()),
             (&"3".parse().unwrap(), &"4".parse().unwrap())
         );
+        assert_eq!(edits.all(&base, &a).as_slice(), ["3"]);
         edits.apply(&mut base);
         assert_eq!(base.get_all("x-a").iter().collect::<Vec<_>>(), ["3"]);
         edits.truncate(1);

@@ -4,7 +4,7 @@
 //! Nothing here knows Pingora, a socket or a clock: a request comes in as [`request::Request`], time included, and a
 //! verdict goes out.
 
-mod agents;
+pub mod agents;
 pub mod attributes;
 pub mod buckets;
 pub mod chain;
@@ -14,6 +14,7 @@ pub mod cors;
 pub mod facts;
 pub mod filter;
 pub mod gate;
+pub mod geoip;
 pub mod headers;
 pub mod ip_access;
 pub mod jitter;

@@ -231,6 +231,8 @@ fn scratch(facts: &Facts) -> Facts {
         request_headers: facts.request_headers.clone(),
         response_headers: facts.response_headers.clone(),
         body: facts.body.clone(),
+        located: facts.located.clone(),
+        bot: facts.bot.clone(),
         side: facts.side,
         limit: facts.limit.clone(),
         warning: facts.warning,

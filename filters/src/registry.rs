@@ -35,7 +35,7 @@ pub const CODES: &[(&str, &str)] = &[
     (UNKNOWN_FILTER, "A link of a chain names a filter that does not exist."),
     (
         UNSUPPORTED_KEY,
-        "A limit counts by a key that can have no value in this version, so it would never apply.",
+        "A limit counts by a key that `geoip` has no source for, so it would never apply.",
     ),
 ];
 

@@ -9,6 +9,7 @@ use portcullis_bundles::switches::AllSwitches;
 use crate::attributes::readable;
 use crate::client::{Client, Now};
 use crate::facts::Facts;
+use crate::geoip::GeoIp;
 use crate::policy::Trial;
 
 /// A request on its way through a chain.
@@ -35,6 +36,10 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who sent it.
     pub client: &'a Client,
+    /// The name of the route that it took, if it took one.
+    pub route: Option<&'a str>,
+    /// Where the client's address is looked up, if anywhere.
+    pub geoip: Option<&'a GeoIp>,
     /// When its header was complete.
     pub now: Now,
 }

@@ -1,5 +1,5 @@
 //! From a loaded configuration to a [`Gateway`]: chains, routes, upstreams. Touches nothing outside but the certificate
-//! files of upstreams, and nothing that is in use: a failure here changes nothing.
+//! files of upstreams and the files of `geoip`, and nothing that is in use: a failure here changes nothing.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::requirement::RoutePath;
+use portcullis_bundles::switches::{Origin, Switch};
 use portcullis_config::diagnostic::{Diagnostic, Diagnostics, codes};
 use portcullis_config::document::Document;
 use portcullis_config::gateway::Config;
@@ -17,11 +18,13 @@ use portcullis_config::site::{self, Site};
 use portcullis_filters::chain::Chain;
 use portcullis_filters::limit_headers::Dialects;
 use portcullis_filters::zones::{BuildEnv, Zones, ZonesBuilder};
+use portcullis_filters::{agents, attributes, policy};
 
 use crate::client::TrustedProxies;
 use crate::forward::Rewrite;
+use crate::geoip::GeoIpFiles;
 use crate::route::Router;
-use crate::snapshot::{Action, Gateway, Route};
+use crate::snapshot::{Action, BundleState, Gateway, Route};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
@@ -33,6 +36,8 @@ pub struct Heritage<'a> {
     pub upstreams: Option<&'a Upstreams>,
     /// Counters of routes.
     pub metrics: &'a Metrics,
+    /// What is known of addresses.
+    pub geoip: Option<&'a GeoIpFiles>,
 }
 
 /// Compiles a configuration. Everything wrong with it is reported at once.
@@ -40,6 +45,9 @@ pub fn compile(loaded: &Loaded, heritage: &Heritage<'_>) -> Result<Gateway, Diag
     let config = &loaded.config;
     let mut out = Diagnostics::default();
     let upstreams = compile_upstreams(loaded, heritage.upstreams, &mut out);
+    agents::prepare();
+    let read = |written| GeoIpFiles::read(written, heritage.geoip, &loaded.document, &mut out);
+    let geoip = config.geoip.as_ref().map(read);
     let mut zones = ZonesBuilder::from(heritage.zones);
     let mut routes = Vec::new();
     for (index, site) in config.sites.iter().enumerate() {
@@ -71,6 +79,7 @@ pub fn compile(loaded: &Loaded, heritage: &Heritage<'_>) -> Result<Gateway, Diag
             },
             unrouted,
             upstreams: Arc::new(upstreams),
+            geoip,
             zones: Arc::new(zones.finish()),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             expired: config.policy.as_ref().map_or(Expired::Keep, |policy| policy.expired),
@@ -140,7 +149,8 @@ impl SiteCompiler<'_> {
             let specs: Vec<site::Link> = self.site.filters.iter().chain(&route.filters).cloned().collect();
             let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name)
                 .with_site(&scope, self.site.filters.len())
-                .with_policy(self.config.policy.is_some());
+                .with_policy(self.config.policy.is_some())
+                .with_geoip(self.config.geoip.as_ref());
             let chain = Chain::build(&specs, self.document, &mut env, out);
             let action = self.action(route, place, out);
             let (Some(chain), Some(action)) = (chain, action) else {
@@ -265,4 +275,46 @@ pub fn unmet(gateway: &Gateway, policies: &Policies) -> Vec<Unmet> {
         }
     }
     unmet
+}
+
+/// Why a configuration and a bundle cannot be in force together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// A stable code.
+    pub reason: &'static str,
+    /// What the configuration lacks.
+    pub detail: String,
+}
+
+/// Whether a configuration has what a bundle goes by, and meets its requirements.
+pub fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), Misfit> {
+    let BundleState::Loaded(policies) = bundle else {
+        return Ok(());
+    };
+    let unsupported = policy::unsupported(policies, gateway.config.geoip.as_ref());
+    lacks("unsupported", &unsupported)?;
+    lacks("unmet_requirement", &unmet(gateway, policies))
+}
+
+/// Nothing, or a misfit that names the first of what is lacking.
+fn lacks<T: ToString>(reason: &'static str, lacking: &[T]) -> Result<(), Misfit> {
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<_> = lacking.iter().take(20).map(ToString::to_string).collect();
+    let detail = told.join("; ");
+    Err(Misfit { reason, detail })
+}
+
+/// Why a kill switch that does not come from the bundle would never match under a configuration, for the first such switch.
+pub fn idle_switch<'s>(config: &Config, mut switches: impl Iterator<Item = &'s Switch>) -> Option<String> {
+    switches.find_map(|switch| {
+        let own = matches!(switch.origin, Origin::Bundle(_));
+        let why = attributes::unsupported(&switch.key, config.geoip.as_ref()).filter(|_| !own)?;
+        let origin = switch.origin.source();
+        Some(format!(
+            "a kill switch ({origin}) on `{}` would never match: {why}",
+            switch.key
+        ))
+    })
 }

@@ -218,7 +218,14 @@ fn subject<'a>(request: &'a RequestHeader, described: Option<&'a Described>) -> 
 }
 
 /// What came in, as filters see it.
-fn head<'a>(method: &'a Method, headers: &'a HeaderMap, target: &'a Target, client: &'a Client, now: Now) -> Head<'a> {
+fn head<'a>(
+    (method, headers): (&'a Method, &'a HeaderMap),
+    target: &'a Target,
+    client: &'a Client,
+    (snapshot, route): (&'a Snapshot, Option<RouteId>),
+    now: Now,
+) -> Head<'a> {
+    let gateway = &*snapshot.gateway;
     Head {
         method,
         host: &target.host,
@@ -226,6 +233,8 @@ fn head<'a>(method: &'a Method, headers: &'a HeaderMap, target: &'a Target, clie
         query: target.query.as_deref(),
         headers,
         client,
+        route: route.and_then(|id| gateway.route(id)).map(|route| &*route.name),
+        geoip: gateway.geoip.as_ref().map(|files| &files.data),
         now,
     }
 }

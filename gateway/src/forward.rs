@@ -10,6 +10,7 @@ use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use portcullis_filters::client::Client;
 use portcullis_filters::facts::{HeaderEdit, HeaderEdits};
+use portcullis_filters::geoip::{X_ASN, X_ASN_TYPE, X_COUNTRY_CODE, X_TOR_EXIT};
 use smallvec::SmallVec;
 
 use crate::client::{X_FORWARDED_FOR, X_FORWARDED_HOST};
@@ -100,6 +101,9 @@ fn is_sent_as(raw: &[u8], path: &str, query: Option<&str>) -> bool {
 /// Says who the client is, in `Forwarded`, `X-Forwarded-*` and `X-Request-Id`. What a stranger said is replaced.
 pub fn set_forwarded(request: &mut RequestHeader, client: &Client, target: &Target, request_id: &str) -> Result<()> {
     remove_twins(request);
+    if !client.peer_is_trusted {
+        remove_told(request);
+    }
     let scheme = if client.tls { "https" } else { "http" };
     let mut text = Vec::with_capacity(160);
     if client.peer_is_trusted {
@@ -150,6 +154,23 @@ fn remove_twins(request: &mut RequestHeader) {
         for twin in TWINS {
             request.remove_header(twin);
         }
+    }
+}
+
+/// Removes what only a trusted proxy may say of an address, also under names that servers behind us may read as these.
+fn remove_told(request: &mut RequestHeader) {
+    let folded = |name: &HeaderName, told: &HeaderName| {
+        let bytes = name.as_str().bytes();
+        name.as_str().len() == told.as_str().len()
+            && bytes
+                .map(|byte| if byte == b'_' { b'-' } else { byte })
+                .eq(told.as_str().bytes())
+    };
+    let told = [&X_COUNTRY_CODE, &X_ASN, &X_ASN_TYPE, &X_TOR_EXIT];
+    let is_told = |name: &&HeaderName| name.as_str().starts_with('x') && told.iter().any(|told| folded(name, told));
+    let names: SmallVec<[HeaderName; 4]> = request.headers.keys().filter(is_told).cloned().collect();
+    for name in &names {
+        request.remove_header(name);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod demo;
 pub mod edge;
 pub mod exchange;
 pub mod forward;
+pub mod geoip;
 pub mod http_client;
 pub mod identity;
 pub mod intake;

@@ -21,6 +21,7 @@ use portcullis_filters::zones::Zones;
 
 use crate::client::TrustedProxies;
 use crate::forward::Rewrite;
+use crate::geoip::GeoIpFiles;
 use crate::rollout::Rollout;
 use crate::route::{RouteId, Router};
 use crate::telemetry::metrics::RouteMetrics;
@@ -83,6 +84,8 @@ pub struct Gateway {
     pub unrouted: Chain,
     /// Where requests are forwarded.
     pub upstreams: Arc<Upstreams>,
+    /// What is known of addresses.
+    pub geoip: Option<GeoIpFiles>,
     /// State that outlives this configuration.
     pub zones: Arc<Zones>,
     /// Whose forwarding headers are believed.

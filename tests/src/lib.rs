@@ -18,6 +18,7 @@ pub mod h2raw;
 pub mod idp;
 pub mod llm;
 pub mod load;
+pub mod mmdb;
 pub mod mutate;
 pub mod nginx;
 pub mod origin;

@@ -383,3 +383,73 @@ fn a_wrong_environment_is_said_as_the_container_says_it() {
         assert_eq!(text.lines().next(), Some(said));
     }
 }
+
+/// Kinds of networks by the number that the peer tells, and Tor exits.
+#[test]
+fn networks_and_tor_exits() {
+    let rule = |name: &str, key: &str, burst: u32| {
+        format!(
+            r#"{{ "name": "{name}", "limit_keys": ["{key}"], "algorithm": "token_bucket", "algorithm_config": {{ "tokens_per_second": 0.001, "burst": {burst} }} }}"#
+        )
+    };
+    let policy = |id: &str, path: &str, rules: String| {
+        format!(r#"{{ "id": "{id}", "spec": {{ "selector": {{ "pathPrefix": "{path}" }}, "rules": [{rules}] }} }}"#)
+    };
+    let bundle = format!(
+        r#"{{ "bundle_version": 1, "policies": [{}, {}, {}] }}"#,
+        policy("types", "/asn/", rule("by-type", "ip:type", 1)),
+        policy("exits", "/tor/", rule("by-tor", "ip:tor", 1)),
+        policy("countries", "/country/", rule("by-country", "ip:country", 1)),
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    let types = dir.path().join("asn_type.map");
+    std::fs::write(&types, "# kinds\ndefault unknown;\n72 business;\n62 hosting;\n").expect("a list");
+    let types = types.display().to_string();
+    let edge = Edge::start(&bundle, &[("PORTCULLIS_ASN_TYPES", &types)]);
+    let asn = |number: &str| edge.decide("/asn/x", &[("X-ASN", number)]).status;
+    assert_eq!([asn("72"), asn("72"), asn("62"), asn("62")], [200, 429, 200, 429]);
+    assert_eq!(
+        [asn("4200000000"), asn("7"), edge.decide("/asn/x", &[]).status],
+        [200, 429, 429],
+        "unknown is one bucket"
+    );
+    let tor = |value: &str| {
+        let fields = [
+            ("X-Original-Method", "POST"),
+            ("X-Original-URI", "/tor/x"),
+            ("X-Tor-Exit", value),
+        ];
+        edge.ask("POST", "/v1/decision", &fields).status
+    };
+    assert_eq!(
+        [tor("1"), tor("1"), tor("true"), tor("0"), tor("no")],
+        [200, 429, 429, 200, 429]
+    );
+    let country = |code: &str| edge.decide("/country/x", &[("X-Country-Code", code)]).status;
+    assert_eq!([country("DE"), country("de"), country("FR")], [200, 429, 200]);
+    assert!(
+        (0..3).all(|_| edge.decide("/country/x", &[]).status == 200),
+        "without a country the rule is left out"
+    );
+}
+
+/// As a proxy it believes nobody that it was not told to believe.
+#[test]
+fn strangers_say_nothing_of_their_address() {
+    let origin = Origin::start("nginx");
+    let backend = format!("http://{}", origin.address);
+    let bundle = r#"{ "bundle_version": 1, "policies": [{ "id": "p", "spec": { "selector": { "pathPrefix": "/" }, "rules": [
+        { "name": "r", "limit_keys": ["ip:tor"], "algorithm": "token_bucket", "algorithm_config": { "tokens_per_second": 0.001, "burst": 1 } }] } }] }"#;
+    let proxy = [
+        ("FAIRVISOR_MODE", "reverse_proxy"),
+        ("FAIRVISOR_BACKEND_URL", &*backend),
+    ];
+    let edge = Edge::start(bundle, &proxy);
+    let send = |edge: &Edge, value: &str| edge.ask("GET", "/", &[("X-Tor-Exit", value)]).status;
+    assert_eq!([send(&edge, "0"), send(&edge, "1")], [200, 429]);
+    assert!(origin.seen()[0].all("x-tor-exit").is_empty());
+    let mut behind = proxy.to_vec();
+    behind.push(("PORTCULLIS_TRUSTED_PROXIES", "127.0.0.1"));
+    let edge = Edge::start(bundle, &behind);
+    assert_eq!([send(&edge, "0"), send(&edge, "1")], [200, 200]);
+}

@@ -561,6 +561,46 @@ async fn the_identity_is_there_for_filters_and_logs() {
     assert_eq!(log[0]["tls"]["client"], *shown);
 }
 
+/// Each kind of name is a key of its own, and a key without a value is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_of_names_are_keys() {
+    let route = |key: &str| {
+        format!(
+            "{{ match: {{ path: /{key} }}, filters: [{{ rate_limit: {{ key: \"mtls:{key}\", rate: 1/h, burst: 1, on_missing: deny }} }}], respond: {{ status: 200, body: here }} }}"
+        )
+    };
+    let keys = ["dns", "uri", "spiffe"];
+    let site = format!("routes: [{}]", keys.map(route).join(", "));
+    let world = world_of(authority(), "mode: optional", |_, _| {}, &site);
+    let with = |sans: &[&str]| {
+        let mut params = client(sans[0]);
+        for san in &sans[1..] {
+            params.subject_alt_names.extend(client(san).subject_alt_names);
+        }
+        world.with(&params)
+    };
+    for (sans, statuses) in [
+        (&["api.example.com"][..], [200, 403, 403]),
+        (&["spiffe://example.com/one"], [403, 200, 200]),
+        (&["https://example.com/one"], [403, 200, 403]),
+        (&["spiffe://example.com/one", "two.example.com"], [200, 429, 429]),
+        (
+            &["spiffe://example.com/two", "spiffe://example.com/three"],
+            [403, 200, 403],
+        ),
+    ] {
+        let config = with(sans);
+        for (key, status) in keys.iter().zip(statuses) {
+            let mut stream = connect(&config, world.address, HOST).await.expect("a connection");
+            let answer = get(&mut stream, HOST, &format!("/{key}")).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{sans:?} {key}: {answer}"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_another_name_is_misdirected() {
     let world = world("mode: optional", |_, _| {});

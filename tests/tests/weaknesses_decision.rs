@@ -124,3 +124,54 @@ fn w_24_query_keys_are_those_of_the_original_request() {
     // A query of the question itself is no question that is answered.
     assert_eq!(ask(gateway.public, "GET", "/", "/v1/decision?user=a", &[]).status, 404);
 }
+
+/// What is known of an address comes from whom the configuration trusts, and from files; not from the client.
+#[test]
+fn w_16_only_a_trusted_peer_says_where_a_client_is() {
+    let rules = |id: &str| {
+        format!(
+            "- id: {id}\n  spec:\n    selector: {{ pathPrefix: /{id} }}\n    rules: [{{ name: r, limit_keys: [\"ip:{id}\"], algorithm: token_bucket, algorithm_config: {{ tokens_per_second: 0.001, burst: 1 }} }}]\n"
+        )
+    };
+    let policies = ["address", "country", "asn", "type", "tor"].map(rules).concat();
+    let signer = Signer::new("k1");
+    let bundle = format!("bundle_version: 1\npolicies:\n{policies}");
+    let start = |geoip: &str| {
+        let yaml = format!(
+            "listeners: [{{ name: authz, address: \"{{public}}\", mode: decision }}]\ntrusted_proxies: [127.0.0.1]\n{geoip}{}{SITE}",
+            signer.policy()
+        );
+        Builder::new(&yaml)
+            .file("types", "72 business\n62 hosting\n")
+            .file("exits", "192.0.2.66\n")
+            .file("policy.bundle", signer.sign(&bundle))
+    };
+    let gateway =
+        start("geoip: { asn_types: \"{dir}/types\", tor_exits: \"{dir}/exits\", trusted_headers: true }\n").start();
+    let decide = |path: &str, fields: &[(&str, &str)]| ask(gateway.public, "GET", path, "/v1/decision", fields).status;
+    for (path, one, other) in [
+        ("/country", ("X-Country-Code", "DE"), ("X-Country-Code", "FR")),
+        ("/asn", ("X-ASN", "72"), ("X-ASN", "62")),
+        ("/type", ("X-ASN", "72"), ("X-ASN", "62")),
+        ("/tor", ("X-Tor-Exit", "1"), ("X-Tor-Exit", "0")),
+        (
+            "/address",
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-For", "192.0.2.2"),
+        ),
+    ] {
+        let all = [one, other, one, other].map(|field| decide(path, &[field]));
+        assert_eq!(all, [200, 200, 429, 429], "{path}");
+    }
+    // An exit of the list is one, whatever a field says that the peer has passed on.
+    let exit = [("X-Forwarded-For", "192.0.2.66"), ("X-Tor-Exit", "0")];
+    assert_eq!(decide("/tor", &exit), 429);
+    // Said twice, it may be the client's: nobody knows, and those share a bucket.
+    let twice = [("X-ASN", "99"), ("X-ASN", "72")];
+    assert_eq!([decide("/asn", &twice), decide("/asn", &twice)], [200, 429]);
+    // Without leave the fields are nothing, and a bundle that needs them is not accepted.
+    let refusing = start("geoip: { tor_exits: \"{dir}/exits\" }\n").start_without_waiting();
+    refusing.wait_for("/readyz", |status, body| {
+        status == 503 && body.contains("unsupported") && body.contains("ip:country")
+    });
+}

@@ -3,8 +3,11 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // helpers of tests fail by panicking, as tests do
 
+use portcullis_e2e::bundle::Signer;
+use portcullis_e2e::gateway::Builder;
 use portcullis_e2e::h1;
-use portcullis_e2e::policies::{bucket, budget, get, policy, statuses, under};
+use portcullis_e2e::mmdb::Mmdb;
+use portcullis_e2e::policies::{SITES, bucket, budget, bundle, get, policy, statuses, under};
 
 #[test]
 fn w_08_leaving_a_key_out_evades_nothing() {
@@ -215,4 +218,159 @@ fn w_36_nothing_that_a_client_sends_is_a_500() {
             assert!(status < 500, "{path} {headers:?}: {status}");
         }
     }
+}
+
+/// Keys that a certificate, a cookie or the route tells work in limits and in `match` alike.
+#[test]
+fn w_22_match_works_on_cookies_and_routes() {
+    for (key, value, is, not) in [
+        ("cookie:plan", "free", "a=b; plan=free", "a=b; plan=paid"),
+        ("cookie:plan", "free", "plan=\"free\"", "xplan=free"),
+    ] {
+        let rule = bucket("r", "", 1, &format!(", match: {{ \"{key}\": \"{value}\" }}"));
+        let gateway = under(&[policy("p", "", &[rule])], "{}");
+        let send = |cookie| get(&gateway, "/", &[("Cookie", cookie)]).status;
+        assert_eq!([send(is), send(is), send(not)], [200, 429, 200], "{key}: {is}");
+    }
+    let rule = bucket("r", "\"cookie:id\"", 1, ", match: { \"route:name\": metered }");
+    let signer = Signer::new("k1");
+    let sites = "sites:\n- hosts: [\"*\"]\n  filters: [{ policy: {} }]\n  routes:\n  - { name: metered, match: { path_prefix: /m }, respond: { status: 200, body: here } }\n  - { name: free, respond: { status: 200, body: here } }\n";
+    let gateway = Builder::new(&(signer.policy() + sites))
+        .file("policy.bundle", signer.sign(&bundle(&[policy("p", "", &[rule])])))
+        .start();
+    let send = |path, cookie| get(&gateway, path, &[("Cookie", cookie)]).status;
+    assert_eq!(
+        [send("/m", "id=1"), send("/m/x", "id=1"), send("/m", "id=2")],
+        [200, 429, 200]
+    );
+    assert_eq!([send("/f", "id=1"), send("/f", "id=1")], [200, 200]);
+    let body = "{ \"key\": \"route:name\", \"value\": \"free\", \"ttl\": \"1h\", \"reason\": \"test\" }";
+    assert_eq!(gateway.admin("POST", "/-/kill", body).0, 201);
+    assert_eq!(
+        [send("/f", "id=3"), send("/m", "id=3")],
+        [429, 200],
+        "a route is switched off"
+    );
+}
+
+/// Nobody says of himself where he is: neither by fields, nor by addresses that nobody vouches for.
+#[test]
+fn w_16_what_strangers_say_of_their_address_counts_for_nothing() {
+    let names = ["country", "asn", "type", "tor", "address"];
+    let of = |name: &&str| {
+        let rule = bucket("r", &format!("\"ip:{name}\""), 1, ", on_missing: deny");
+        let selector = format!("selector: {{ pathPrefix: /{name} }}");
+        format!("- {{ id: {name}, spec: {{ {selector}, rules: [{rule}] }} }}\n")
+    };
+    let policies: Vec<String> = names.iter().map(of).collect();
+    let start = |trusted: &str| {
+        let signer = Signer::new("k1");
+        let geoip = "geoip: { country: \"{dir}/c\", asn: \"{dir}/a\", asn_types: \"{dir}/k\", tor_exits: \"{dir}/t\", trusted_headers: true }\n";
+        let yaml = format!("{trusted}{geoip}{}{}", signer.policy(), SITES.replace("FILTER", "{}"));
+        let networks = [("127.0.0.0/8", "DE"), ("198.51.100.0/24", "FR")];
+        Builder::new(&yaml)
+            .file("c", Mmdb::countries(&networks))
+            .file("a", Mmdb::asns(&[("127.0.0.0/8", 72), ("198.51.100.0/24", 62)]))
+            .file("k", "72 isp\n62 hosting\n")
+            .file("t", "127.0.0.1\n")
+            .file("policy.bundle", signer.sign(&bundle(&policies)))
+            .start()
+    };
+    let strangers = start("");
+    for (path, field, said) in [
+        ("/country", "X-Country-Code", ["FR", "US"]),
+        ("/asn", "X-ASN", ["62", "7"]),
+        ("/type", "X-ASN-Type", ["hosting", "business"]),
+        ("/tor", "X-Tor-Exit", ["0", "false"]),
+        ("/address", "X-Forwarded-For", ["198.51.100.1", "198.51.100.2"]),
+    ] {
+        let all: [&[(&str, &str)]; 3] = [&[], &[(field, said[0])], &[(field, said[1])]];
+        assert_eq!(statuses(&strangers, path, &all), [200, 429, 429], "{field}");
+    }
+    // Behind a gateway that is trusted, clients are told apart, and are where they are.
+    let behind = start("trusted_proxies: [127.0.0.1]\n");
+    let by = |client: &str, path: &str| get(&behind, path, &[("X-Forwarded-For", client)]).status;
+    for path in ["/country", "/asn", "/type", "/tor", "/address"] {
+        assert_eq!([by("127.0.0.1", path), by("198.51.100.1", path)], [200, 200], "{path}");
+        assert_eq!(by("198.51.100.1", path), 429, "{path}");
+    }
+    // What a client wrote in front of the proxy's own field is none of it.
+    assert_eq!(by("127.0.0.9, 198.51.100.1", "/address"), 429);
+}
+
+/// Bots are found by their words, current ones among them, and nobody is one for a part of a word.
+#[test]
+fn w_37_bots_are_words_and_the_list_is_of_today() {
+    let gateway = under(
+        &[policy(
+            "p",
+            "",
+            &[bucket(
+                "r",
+                "\"ua:bot_category\"",
+                1,
+                ", on_missing: skip, match: { \"ua:bot\": \"true\" }",
+            )],
+        )],
+        "{}",
+    );
+    let send = |agent: &str| get(&gateway, "/", &[("User-Agent", agent)]).status;
+    let of = |category: &str, agents: &[&str]| {
+        for (number, agent) in agents.iter().enumerate() {
+            let full = format!(
+                "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; {agent}/1.0; +https://example.com/)"
+            );
+            let expected = if number == 0 { 200 } else { 429 };
+            assert_eq!(send(&full), expected, "{agent} is no {category}");
+        }
+    };
+    of(
+        "ai_crawler",
+        &[
+            "GPTBot",
+            "ClaudeBot",
+            "CCBot",
+            "Bytespider",
+            "Amazonbot",
+            "meta-externalagent",
+            "cohere-ai",
+            "Diffbot",
+        ],
+    );
+    of(
+        "ai_assistant_user",
+        &[
+            "ChatGPT-User",
+            "Claude-User",
+            "Perplexity-User",
+            "MistralAI-User",
+            "meta-externalfetcher",
+        ],
+    );
+    of(
+        "search_engine",
+        &[
+            "Googlebot",
+            "bingbot",
+            "OAI-SearchBot",
+            "Claude-SearchBot",
+            "PerplexityBot",
+            "Applebot",
+            "DuckDuckBot",
+        ],
+    );
+    for innocent in [
+        "Mozilla/5.0 (Linux; Android 13; CUBOT NOTE 21) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/131.0 Safari/537.36 Brave/131",
+        "Scandinavia/1.0 Odin/2.0 Fluid/3.0 Nota/1.0",
+        "notgptbot/1.0",
+        "GPTBotany/1.0",
+    ] {
+        assert_eq!([send(innocent), send(innocent)], [200, 200], "{innocent}");
+    }
+    let metrics = gateway.admin("GET", "/metrics", "").1;
+    assert!(
+        !metrics.contains("Mozilla") && !gateway.log().contains("Mozilla"),
+        "no identity in metrics and log"
+    );
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_config::key::{IpAttribute, Key, UaAttribute};
+use portcullis_config::key::{BOT_CATEGORIES, IP_TYPES, IpAttribute, Key, MtlsAttribute, UaAttribute};
 use portcullis_config::matcher::HostPattern;
 use portcullis_config::path;
 
@@ -177,21 +177,10 @@ impl Compiler {
             // Nothing more is said of it: messages repeat values.
             return None;
         }
-        let form = match (key, value) {
-            (Key::Ip(IpAttribute::Address), _) => return self.address(value, place),
-            (Key::Ip(IpAttribute::Tor) | Key::Ua(UaAttribute::Bot), "true" | "false") => None,
-            (Key::Ip(IpAttribute::Tor) | Key::Ua(UaAttribute::Bot), _) => Some("`true` or `false`"),
-            (Key::Ip(IpAttribute::Country), _) => {
-                let code = value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_uppercase());
-                (!code).then_some("two upper-case letters (ISO 3166), such as `DE`")
-            }
-            (Key::Ip(IpAttribute::Asn), _) => {
-                let digits = value.parse::<u32>().is_ok_and(|number| number.to_string() == value);
-                (!digits).then_some("a number without `AS`, such as `64496`")
-            }
-            _ => None,
-        };
-        if let Some(form) = form {
+        if *key == Key::Ip(IpAttribute::Address) {
+            return self.address(value, place);
+        }
+        if let Some(form) = other_form(key, value) {
             let message = format!("`{value}` would match nothing");
             self.problems
                 .advise("impossible-value", place, message, format!("it is {form}"));
@@ -228,4 +217,37 @@ impl Compiler {
         }
         kind.is_none()
     }
+}
+
+/// The form that values of a key have, when this is none.
+fn other_form(key: &Key, value: &str) -> Option<String> {
+    let (fits, form) = match key {
+        Key::Ip(IpAttribute::Tor) | Key::Ua(UaAttribute::Bot) => {
+            (matches!(value, "true" | "false"), "`true` or `false`".to_owned())
+        }
+        Key::Ip(IpAttribute::Country) => (
+            value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_uppercase()),
+            "two upper-case letters (ISO 3166), such as `DE`".to_owned(),
+        ),
+        Key::Ip(IpAttribute::Asn) => (
+            value.parse::<u32>().is_ok_and(|number| number.to_string() == value),
+            "a number without `AS`, such as `64496`".to_owned(),
+        ),
+        Key::Ip(IpAttribute::Type) => one_of(&IP_TYPES, value),
+        Key::Ua(UaAttribute::BotCategory) => one_of(&BOT_CATEGORIES, value),
+        Key::Mtls(MtlsAttribute::Dns) => (
+            !value.bytes().any(|byte| byte.is_ascii_uppercase()),
+            "a name in lower case, such as `api.example.com`".to_owned(),
+        ),
+        Key::Mtls(MtlsAttribute::Spiffe) => (
+            value.starts_with("spiffe://"),
+            "a SPIFFE ID, such as `spiffe://example.com/api`".to_owned(),
+        ),
+        _ => return None,
+    };
+    (!fits).then_some(form)
+}
+
+fn one_of(known: &[&str], value: &str) -> (bool, String) {
+    (known.contains(&value), format!("one of `{}`", known.join("`, `")))
 }

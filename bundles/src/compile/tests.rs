@@ -142,7 +142,8 @@ impl Compiler {
             let Some(key) = self.key(key, &place, "attributes") else {
                 continue;
             };
-            if !matches!(key, Key::Ip(_) | Key::Ua(_)) || key == Key::Ip(IpAttribute::Address) {
+            let has_none = matches!(key, Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route);
+            if !has_none || key == Key::Ip(IpAttribute::Address) {
                 let help = "write it under `claims`, `headers`, `query` or `ip`";
                 let message = format!("attributes: `{key}` has a field of its own");
                 self.problems.advise("invalid-key", &place, message, help);

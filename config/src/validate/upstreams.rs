@@ -1,12 +1,12 @@
 //! Upstreams: servers, health, timeouts, retries, TLS.
 
 use super::check::Check;
-use super::names;
+use super::{geoip, names};
 use crate::diagnostic::codes;
 use crate::document::NodeId;
 use crate::overload::Concurrency;
 use crate::units::Duration;
-use crate::upstream::{Health, Server, Upstream, UpstreamHost, UpstreamProtocol, UpstreamTls};
+use crate::upstream::{Balance, Health, Server, Upstream, UpstreamHost, UpstreamProtocol, UpstreamTls};
 
 /// Most servers of one upstream: the ring of consistent hashing has a bound.
 const MOST_SERVERS: usize = 1000;
@@ -33,6 +33,10 @@ fn one(check: &mut Check<'_>, node: NodeId, upstream: &Upstream) {
         let help = "add `tls`, or choose `http1` or `http2`";
         let message = "`protocol: auto` needs `tls`: the protocol is agreed on by ALPN";
         check.report_with(codes::CONFLICTING_KEYS, check.at(node, "protocol"), message, help);
+    }
+    if let Balance::ConsistentHash(hash) = &upstream.balance {
+        let settings = check.at(check.at(node, "balance"), "consistent_hash");
+        geoip::known(check, check.at(settings, "key"), &hash.key);
     }
     if let Some(settings) = &upstream.health {
         health(check, check.at(node, "health"), settings);

@@ -145,3 +145,116 @@ fn the_first_error_is_kept() {
         assert!(matches!(attributes.error(), Some(KeyError::NotScalar(_))));
     });
 }
+
+#[test]
+fn cookies_are_found_in_every_field_and_the_first_counts() {
+    let request = RequestBuilder::get("/")
+        .header("cookie", "a=1; id=\"x\"; id=y")
+        .header("cookie", "id=z; empty=; b=2");
+    assert_eq!(found(&request, "cookie:id").as_deref(), Some("x"));
+    assert_eq!(found(&request, "cookie:b").as_deref(), Some("2"));
+    assert_eq!(
+        (found(&request, "cookie:empty"), found(&request, "cookie:ID")),
+        (None, None)
+    );
+    let mut seen = Vec::new();
+    request.with(&mut request.facts(), |request| {
+        RequestAttributes::new(request).each(&"cookie:id".parse().unwrap(), &mut |value| seen.push(value.to_owned()));
+    });
+    assert_eq!(seen, ["x", "y", "z"], "a switch looks at all of them");
+}
+
+#[test]
+fn a_cookie_that_a_filter_has_put_there_counts() {
+    let request = RequestBuilder::get("/").header("cookie", "id=client");
+    let mut facts = request.facts();
+    facts
+        .request_headers
+        .set(http::header::COOKIE, http::HeaderValue::from_static("id=filter"));
+    let key: Key = "cookie:id".parse().unwrap();
+    request.with(&mut facts, |request| {
+        assert_eq!(text(request, &key).unwrap().as_deref(), Some("filter"));
+        let mut seen = Vec::new();
+        RequestAttributes::new(request).each(&key, &mut |value| seen.push(value.to_owned()));
+        assert_eq!(seen, ["filter", "client"]);
+    });
+}
+
+#[test]
+fn certificates_are_told_by_kind_of_name() {
+    use crate::client::{ClientCertificate, San, SanKind};
+    let san = |kind, text: &str| San {
+        kind,
+        text: text.into(),
+    };
+    let with = |sans: Vec<San>| {
+        RequestBuilder::get("/").certificate(ClientCertificate {
+            sans,
+            subject: "CN=app".into(),
+            serial: "01".into(),
+            fingerprint: "ab".into(),
+        })
+    };
+    let request = with(vec![
+        san(SanKind::Uri, "spiffe://example.com/app"),
+        san(SanKind::Dns, "one.example.com"),
+        san(SanKind::Dns, "two.example.com"),
+    ]);
+    for (key, expected) in [
+        ("mtls:san", "spiffe://example.com/app"),
+        ("mtls:uri", "spiffe://example.com/app"),
+        ("mtls:spiffe", "spiffe://example.com/app"),
+        ("mtls:dns", "one.example.com"),
+        ("mtls:subject", "CN=app"),
+        ("mtls:serial", "01"),
+        ("mtls:fingerprint", "ab"),
+    ] {
+        assert_eq!(found(&request, key).as_deref(), Some(expected), "{key}");
+    }
+    let mut seen = Vec::new();
+    request.with(&mut request.facts(), |request| {
+        RequestAttributes::new(request).each(&"mtls:dns".parse().unwrap(), &mut |value| seen.push(value.to_owned()));
+    });
+    assert_eq!(seen, ["one.example.com", "two.example.com"]);
+    let two = with(vec![
+        san(SanKind::Uri, "spiffe://a/x"),
+        san(SanKind::Uri, "spiffe://a/y"),
+    ]);
+    assert_eq!(found(&two, "mtls:spiffe"), None, "nobody knows whom it names");
+    let web = with(vec![san(SanKind::Uri, "https://example.com/")]);
+    assert_eq!((found(&web, "mtls:spiffe"), found(&web, "mtls:dns")), (None, None));
+    assert_eq!(found(&RequestBuilder::get("/"), "mtls:uri"), None);
+}
+
+#[test]
+fn the_route_is_a_key_and_its_name_is_one() {
+    assert_eq!(
+        found(&RequestBuilder::get("/").route("api"), "route:name").as_deref(),
+        Some("api")
+    );
+    assert_eq!(found(&RequestBuilder::get("/"), "route:name"), None);
+}
+
+#[test]
+fn addresses_are_compared_in_their_one_form() {
+    for (address, text, other) in [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.70"),
+        ("::ffff:192.0.2.7", "192.0.2.7", "::ffff:192.0.2.7"),
+        ("2001:db8:0:0::7", "2001:db8::7", "2001:db8::"),
+        (
+            "1111:2222:3333:4444:5555:6666:7777:8888",
+            "1111:2222:3333:4444:5555:6666:7777:8888",
+            "",
+        ),
+    ] {
+        let request = RequestBuilder::get("/").ip(address);
+        let key: Key = "ip:address".parse().unwrap();
+        request.with(&mut request.facts(), |request| {
+            let is = |text| super::equals(request, &key, text).unwrap();
+            assert!(is(text) && !is(other), "{address}");
+            let mut seen = Vec::new();
+            RequestAttributes::new(request).each(&key, &mut |value| seen.push(value.to_owned()));
+            assert_eq!(seen, [text]);
+        });
+    }
+}

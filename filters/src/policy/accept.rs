@@ -3,6 +3,7 @@
 use std::fmt;
 
 use portcullis_bundles::policies::Policies;
+use portcullis_config::geoip::GeoIp;
 use portcullis_config::key::Key;
 
 use crate::attributes;
@@ -24,11 +25,12 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Every such key of a bundle. When there are any, the bundle must be refused: its limits would not be enforced.
-pub fn unsupported(policies: &Policies) -> Vec<Unsupported> {
+/// Every such key of a bundle, under a configuration with this `geoip`. When there are any, the bundle must be refused: its
+/// limits would not be enforced.
+pub fn unsupported(policies: &Policies, geoip: Option<&GeoIp>) -> Vec<Unsupported> {
     let mut found = Vec::new();
     let mut look = |key: &Key, place: &dyn Fn() -> String| {
-        if let Some(why) = attributes::unsupported(key) {
+        if let Some(why) = attributes::unsupported(key, geoip) {
             found.push(Unsupported {
                 place: place(),
                 key: key.clone(),

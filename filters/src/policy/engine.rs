@@ -314,10 +314,8 @@ fn would(refusal: &Refusal) -> Decision {
 /// Whether all conditions of a rule hold.
 fn holds(policy: &Policy, rule: &Rule, subject: &impl Subject) -> Result<bool, RuleError> {
     for condition in &rule.conditions {
-        let value = subject
-            .text(&condition.key)
-            .map_err(|error| RuleError::key(policy, rule, error))?;
-        if value.as_deref() != Some(&*condition.value) {
+        let holds = subject.equals(&condition.key, &condition.value);
+        if !holds.map_err(|error| RuleError::key(policy, rule, error))? {
             return Ok(false);
         }
     }

@@ -21,9 +21,6 @@ pub struct PolicyExaminer;
 
 impl Examiner for PolicyExaminer {
     fn examine(&self, policies: &Policies, request: &Sample, repeat: u32, now: i64) -> Result<Decision, String> {
-        if let Some(unsupported) = super::unsupported(policies).first() {
-            return Err(unsupported.to_string());
-        }
         if let Some(killed) = killed(policies, request, now) {
             return Ok(killed);
         }

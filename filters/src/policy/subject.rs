@@ -24,6 +24,11 @@ pub(super) trait Subject {
     /// The value of a key as text; `None` when it is missing.
     fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError>;
 
+    /// Whether the value of a key is this text.
+    fn equals(&self, key: &Key, value: &str) -> Result<bool, KeyError> {
+        Ok(self.text(key)?.as_deref() == Some(value))
+    }
+
     /// Adds the value of a key to those that the subject is counted by. False: it is missing.
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError>;
 
@@ -58,6 +63,10 @@ impl Subject for Request<'_> {
 
     fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
         attributes::text(self, key)
+    }
+
+    fn equals(&self, key: &Key, value: &str) -> Result<bool, KeyError> {
+        attributes::equals(self, key, value)
     }
 
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {

@@ -120,7 +120,7 @@ impl Filter for RateLimit {
 
 fn check(config: &RateLimitConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> {
     for key in &config.key.0 {
-        if let Some(why) = attributes::unsupported(key) {
+        if let Some(why) = attributes::unsupported(key, env.geoip) {
             return Err(env.wrong(
                 attributes::UNSUPPORTED_KEY,
                 "key",

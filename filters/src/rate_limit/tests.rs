@@ -41,11 +41,7 @@ fn what_is_wrong_is_told_with_its_place() {
             "at most 8",
         ),
         ("key: 7, rate: 1/s", "wrong-type", "a list of keys"),
-        (
-            "key: ip:country, rate: 1/s",
-            "unsupported-key",
-            "no source of address data",
-        ),
+        ("key: ip:country, rate: 1/s", "unsupported-key", "has no source for it"),
         (
             "key: [jwt:sub, ip:tor], rate: 1/s",
             "unsupported-key",

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::START;
 use crate::claims::Claims;
-use crate::client::{Client, Now};
+use crate::client::{Client, ClientCertificate, Now};
 use crate::facts::{Body, Facts};
+use crate::geoip::GeoIp;
 use crate::policy::Trial;
 use crate::request::{Bundle, Head, PolicyView, Request};
 
@@ -31,6 +32,9 @@ pub struct RequestBuilder {
     trial: Option<Arc<Trial>>,
     switches: AllSwitches,
     body: Bytes,
+    route: Option<String>,
+    geoip: Option<Arc<GeoIp>>,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 #[derive(Clone)]
@@ -65,6 +69,9 @@ impl RequestBuilder {
             trial: None,
             switches: AllSwitches::default(),
             body: Bytes::new(),
+            route: None,
+            geoip: None,
+            certificate: None,
         }
     }
 
@@ -158,6 +165,27 @@ impl RequestBuilder {
         self
     }
 
+    /// It took the route of this name.
+    #[must_use]
+    pub fn route(mut self, name: &str) -> Self {
+        self.route = Some(name.to_owned());
+        self
+    }
+
+    /// Looks its address up here.
+    #[must_use]
+    pub fn geoip(mut self, geoip: Arc<GeoIp>) -> Self {
+        self.geoip = Some(geoip);
+        self
+    }
+
+    /// Its client showed a certificate, and it was verified.
+    #[must_use]
+    pub fn certificate(mut self, certificate: ClientCertificate) -> Self {
+        self.certificate = Some(Arc::new(certificate));
+        self
+    }
+
     /// Gives it a body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -178,6 +206,7 @@ impl RequestBuilder {
     pub fn facts(&self) -> Facts {
         Facts {
             claims: self.claims.clone(),
+            certificate: self.certificate.clone(),
             ..Facts::default()
         }
     }
@@ -196,6 +225,8 @@ impl RequestBuilder {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: &self.client,
+            route: self.route.as_deref(),
+            geoip: self.geoip.as_deref(),
             now: self.now,
         })
     }

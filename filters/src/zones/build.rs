@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::document::{Document, NodeId};
+use portcullis_config::geoip::GeoIp;
 use portcullis_config::identity::Issuer;
 use portcullis_config::site::{self, Mode};
 
@@ -175,6 +176,8 @@ pub struct BuildEnv<'a> {
     pub mode: Mode,
     /// Whether the configuration has a `policy`.
     pub policy: bool,
+    /// What the configuration knows of addresses.
+    pub geoip: Option<&'a GeoIp>,
     site: Option<(&'a str, usize)>,
     settings: Option<(&'a Document, NodeId)>,
 }
@@ -189,6 +192,7 @@ impl<'a> BuildEnv<'a> {
             link: "",
             mode: Mode::Enforce,
             policy: true,
+            geoip: None,
             site: None,
             settings: None,
         }
@@ -206,6 +210,13 @@ impl<'a> BuildEnv<'a> {
     #[must_use]
     pub fn with_policy(mut self, configured: bool) -> Self {
         self.policy = configured;
+        self
+    }
+
+    /// Says what the configuration knows of addresses.
+    #[must_use]
+    pub fn with_geoip(mut self, geoip: Option<&'a GeoIp>) -> Self {
+        self.geoip = geoip;
         self
     }
 
@@ -231,6 +242,7 @@ impl<'a> BuildEnv<'a> {
             link,
             mode: spec.mode,
             policy: self.policy,
+            geoip: self.geoip,
             site: None,
             settings: Some((document, spec.settings)),
         }

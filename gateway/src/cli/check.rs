@@ -157,6 +157,7 @@ impl Checking {
             zones: &zones,
             upstreams: None,
             metrics: &Metrics::new(),
+            geoip: None,
         };
         match compile(&self.loaded, &heritage) {
             Ok(gateway) => Some(gateway),
@@ -287,7 +288,8 @@ impl Checking {
 
     /// The policies of an accepted bundle, unless it limits by keys that never have a value.
     fn usable(&mut self, accepted: Accepted) -> Option<Policies> {
-        let unsupported = portcullis_filters::policy::unsupported(&accepted.policies);
+        let unsupported =
+            portcullis_filters::policy::unsupported(&accepted.policies, self.loaded.config.geoip.as_ref());
         for key in &unsupported {
             self.wrong(
                 codes::UNUSABLE_FILE,

@@ -26,6 +26,10 @@ pub fn text(environment: &Environment, state_dir: &Path) -> String {
         .map(|it| quoted(&it.to_string()))
         .collect();
     let _ = writeln!(out, "trusted_proxies: [{}]", trusted.join(", "));
+    let _ = writeln!(out, "geoip:\n  trusted_headers: true");
+    for (key, file) in &environment.geoip {
+        let _ = writeln!(out, "  {key}: {}", quoted(file));
+    }
     let _ = writeln!(out, "runtime: {{ threads: {} }}", environment.threads);
     let _ = writeln!(out, "telemetry: {{ log: {{ level: {} }} }}", environment.log_level);
     if let Some(backend) = &environment.backend {

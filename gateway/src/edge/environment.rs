@@ -58,6 +58,8 @@ pub struct Environment {
     pub state_dir: Option<PathBuf>,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<Network>,
+    /// Files with what is known of addresses, by their key in `geoip`.
+    pub geoip: Vec<(&'static str, String)>,
     /// Whether debug sessions are on; the secret stays in the environment.
     pub debug: bool,
     /// What is odd and no reason not to start.
@@ -148,6 +150,7 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
             admin: self.address("PORTCULLIS_ADMIN", "127.0.0.1:9901")?,
             state_dir: self.text("PORTCULLIS_STATE_DIR").map(PathBuf::from),
             trusted_proxies: self.networks("PORTCULLIS_TRUSTED_PROXIES")?,
+            geoip: self.geoip(),
             debug: self.text("FAIRVISOR_DEBUG_SESSION_SECRET").is_some(),
             warnings: self.warnings,
         })
@@ -216,6 +219,17 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
         let text = self.text(name).unwrap_or_else(|| default.to_owned());
         text.parse()
             .map_err(|_| format!("{name} must be an address and port such as {default}"))
+    }
+
+    fn geoip(&self) -> Vec<(&'static str, String)> {
+        let files = [
+            ("country", "PORTCULLIS_GEOIP_COUNTRY"),
+            ("asn", "PORTCULLIS_GEOIP_ASN"),
+            ("asn_types", "PORTCULLIS_ASN_TYPES"),
+            ("tor_exits", "PORTCULLIS_TOR_EXITS"),
+        ];
+        let named = files.into_iter().map(|(key, name)| (key, self.text(name)));
+        named.filter_map(|(key, file)| Some((key, file?))).collect()
     }
 
     fn networks(&self, name: &str) -> Result<Vec<Network>, String> {
@@ -336,6 +350,8 @@ mod tests {
             ("FAIRVISOR_WORKER_PROCESSES", "3"),
             ("FAIRVISOR_DEBUG_SESSION_SECRET", "s"),
             ("PORTCULLIS_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"),
+            ("PORTCULLIS_ASN_TYPES", "/asn_type.map"),
+            ("PORTCULLIS_TOR_EXITS", ""),
         ])
         .unwrap();
         let Bundle::Saas {
@@ -358,6 +374,7 @@ mod tests {
             (4 << 20, "error", 3, true)
         );
         assert_eq!(read.trusted_proxies.len(), 2);
+        assert_eq!(read.geoip, [("asn_types", "/asn_type.map".to_owned())]);
     }
 
     #[test]

@@ -242,7 +242,13 @@ impl Exchange {
             .policy
             .view(self.snapshot.gateway.expired, self.now.unix());
         let (method, headers) = subject(session.req_header(), self.described.as_deref());
-        let head = head(method, headers, target, client, self.now);
+        let head = head(
+            (method, headers),
+            target,
+            client,
+            (&self.snapshot, self.route),
+            self.now,
+        );
         let facts = &mut self.facts;
         let mut request = Request {
             head: &head,

@@ -63,7 +63,7 @@ impl Exchange {
             return Ok(());
         };
         let (method, fields) = subject(session.req_header(), self.described.as_deref());
-        let head = head(method, fields, target, client, self.now);
+        let head = head((method, fields), target, client, (&self.snapshot, self.route), self.now);
         let (status, headers) = (response.status, &response.headers);
         let mut response = Response {
             head: &head,

@@ -43,7 +43,13 @@ impl Exchange {
         });
         let refused = refused.cloned();
         let request = session.req_header();
-        let head = head(&request.method, &request.headers, target, client, self.now);
+        let head = head(
+            (&request.method, &request.headers),
+            target,
+            client,
+            (&snapshot, self.route),
+            self.now,
+        );
         let request = Request {
             head: &head,
             facts: &mut self.facts,

@@ -122,7 +122,13 @@ impl Exchange {
     fn hash(&mut self, session: &Session, key: &portcullis_config::key::Key) -> Option<u64> {
         let (target, client) = (self.target.as_ref()?, self.client.as_ref()?);
         let request = session.req_header();
-        let head = head(&request.method, &request.headers, target, client, self.now);
+        let head = head(
+            (&request.method, &request.headers),
+            target,
+            client,
+            (&self.snapshot, self.route),
+            self.now,
+        );
         let policy = self
             .snapshot
             .policy

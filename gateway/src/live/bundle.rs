@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::format::OnMissing;
-use portcullis_bundles::loader::{Accepted, Loader, Refused, RefusedReason, Settings};
+use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
 use portcullis_bundles::policies::Policies;
 use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, Store, StoreError};
@@ -17,13 +17,14 @@ use portcullis_bundles::version::Floor;
 use portcullis_config::activation::Activation;
 use portcullis_config::control_plane::ControlPlane;
 use portcullis_config::policy::{BundleSource, Policy as Written};
-use portcullis_filters::policy;
+use portcullis_filters::policy::PolicyExaminer;
 
 use self::tried::Tried;
 pub(super) use self::tried::rolled_back;
 use super::kill_state::KillState;
 use super::record::within_budget;
 use super::{aside, now};
+use crate::compile::Misfit;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
 use crate::recorder::Recorder;
 use crate::snapshot::BundleState;
@@ -147,6 +148,13 @@ pub struct BundleRefused {
     pub detail: String,
 }
 
+impl From<Misfit> for BundleRefused {
+    fn from(misfit: Misfit) -> Self {
+        let Misfit { reason, detail } = misfit;
+        Self { reason, detail }
+    }
+}
+
 impl From<Refused> for BundleRefused {
     fn from(refused: Refused) -> Self {
         Self {
@@ -176,7 +184,7 @@ impl PolicySource {
             state.kill_document,
             written.kill_switches.as_ref(),
         )?;
-        let examiner = Box::new(policy::PolicyExaminer);
+        let examiner = Box::new(PolicyExaminer);
         let on_missing = if skips { OnMissing::Skip } else { OnMissing::default() };
         let source = Self {
             loader: Loader::new(Settings::of(written, control_plane), trust, examiner).on_missing(on_missing),
@@ -290,7 +298,6 @@ impl PolicySource {
 
     fn accept(&self, bytes: Vec<u8>, validator: Option<Validator>) -> Result<Candidate, BundleRefused> {
         let accepted = self.loader.accept(&bytes, now().unix(), self.seen())?;
-        supported(&accepted.policies)?;
         Ok(Candidate::new(accepted, bytes, validator))
     }
 
@@ -340,24 +347,6 @@ impl Source {
             _ => Err("exactly one of `file` and `url` is needed".to_owned()),
         }
     }
-}
-
-/// Refuses what this version could not enforce.
-fn supported(policies: &Policies) -> Result<(), BundleRefused> {
-    let unsupported = policy::unsupported(policies);
-    if unsupported.is_empty() {
-        return Ok(());
-    }
-    let detail = unsupported
-        .iter()
-        .take(20)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    Err(BundleRefused {
-        reason: RefusedReason::Unsupported.as_str(),
-        detail,
-    })
 }
 
 pub(super) fn unreadable(error: impl std::fmt::Display) -> BundleRefused {

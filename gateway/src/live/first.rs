@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bundle::{BundleRefused, Candidate, PolicySource};
 use super::record::Ring;
-use super::settle::fits;
+use crate::compile::fits;
 use crate::rollout::{Rollout, Tally};
 use crate::snapshot::{BundleState, Gateway};
 
@@ -72,7 +72,7 @@ impl First {
         candidate: Candidate,
         totals: &Arc<Tally>,
     ) -> Result<(), BundleRefused> {
-        meets(gateway, &candidate)?;
+        fits(gateway, &candidate.state())?;
         self.rollout = Some(source.begin_trial(candidate, totals)?);
         Ok(())
     }
@@ -83,16 +83,9 @@ impl First {
         gateway: &Gateway,
         candidate: &Candidate,
     ) -> Result<(), BundleRefused> {
-        meets(gateway, candidate)?;
+        fits(gateway, &candidate.state())?;
         source.commit(candidate)?;
         self.bundle = candidate.state();
         Ok(())
     }
-}
-
-fn meets(gateway: &Gateway, candidate: &Candidate) -> Result<(), BundleRefused> {
-    fits(gateway, &candidate.state()).map_err(|detail| BundleRefused {
-        reason: "unmet_requirement",
-        detail,
-    })
 }

@@ -4,6 +4,8 @@ use portcullis_bundles::format::KillSwitch as Written;
 use portcullis_bundles::runtime::{RuntimeError, RuntimeSwitch, RuntimeSwitches};
 use portcullis_bundles::switches::Origin;
 use portcullis_bundles::timestamp::Timestamp;
+use portcullis_config::geoip::GeoIp;
+use portcullis_config::key::Key;
 use portcullis_config::units::Duration;
 use portcullis_filters::attributes;
 
@@ -19,7 +21,8 @@ const LONGEST_TTL: std::time::Duration = std::time::Duration::from_secs(31 * 24 
 impl Live {
     /// Sets a kill switch.
     pub(super) fn set_switch(&self, request: &KillRequest) -> Result<KillSwitch, KillError> {
-        let switch = read(request)?;
+        let geoip = self.snapshot().gateway.config.geoip.clone();
+        let switch = read(request, geoip.as_ref())?;
         let mut held = self.kill();
         let kill = held.as_mut().ok_or_else(|| {
             KillError::Invalid(
@@ -100,7 +103,7 @@ impl Live {
 }
 
 /// The switch that a request asks for.
-fn read(request: &KillRequest) -> Result<RuntimeSwitch, KillError> {
+fn read(request: &KillRequest, geoip: Option<&GeoIp>) -> Result<RuntimeSwitch, KillError> {
     let invalid = |message: String| KillError::Invalid(message);
     let ttl: Duration = request.ttl.parse().map_err(|error| invalid(format!("ttl: {error}")))?;
     if ttl.get() > LONGEST_TTL || ttl.get().is_zero() {
@@ -112,8 +115,8 @@ fn read(request: &KillRequest) -> Result<RuntimeSwitch, KillError> {
         return Err(invalid("reason: say why, for those who read it later".to_owned()));
     }
     // A key that is none is told by those who compile the switch.
-    let never = request.key.parse().ok().as_ref().and_then(attributes::unsupported);
-    if let Some(why) = never {
+    let never = |key: Key| attributes::unsupported(&key, geoip);
+    if let Some(why) = request.key.parse().ok().and_then(never) {
         return Err(invalid(format!("key: `{}` would never match: {why}", request.key)));
     }
     let set_at = now().unix();

@@ -99,10 +99,11 @@ impl Live {
 
     /// Judges a document and puts it into force. True: it is another one than before.
     fn take_document(&self, place: &Place, bytes: &[u8]) -> Result<bool, BundleRefused> {
+        let config = Arc::clone(&self.snapshot().gateway.config);
         let mut held = self.kill();
         let Some(kill) = held.as_mut() else { return Ok(false) };
         let before = kill.view().document;
-        if !kill.take(place, bytes)? {
+        if !kill.take(place, bytes, &config)? {
             return Ok(false);
         }
         self.publish_switches(kill);

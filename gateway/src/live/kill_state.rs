@@ -10,10 +10,12 @@ use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, Store, StoreError};
 use portcullis_bundles::trust::Trust;
 use portcullis_bundles::version::{Floor, Standing};
+use portcullis_config::gateway::Config;
 use portcullis_config::policy::{DocumentSource, KillSwitches as Written};
 
 use super::bundle::{BundleRefused, PolicyError};
 use super::now;
+use crate::compile::idle_switch;
 use crate::http_client::{Client, Url};
 use crate::snapshot::KillView;
 
@@ -123,7 +125,7 @@ impl KillState {
     }
 
     /// Judges a document that was found at `place` and keeps it. True: it is another one than before.
-    pub fn take(&mut self, place: &Place, bytes: &[u8]) -> Result<bool, BundleRefused> {
+    pub fn take(&mut self, place: &Place, bytes: &[u8], config: &Config) -> Result<bool, BundleRefused> {
         // The configuration may have been changed while it was fetched.
         let Some(document) = self.document.as_mut().filter(|document| document.place == *place) else {
             return Ok(false);
@@ -131,6 +133,10 @@ impl KillState {
         let list = document.loader.accept(bytes, now().unix(), document.floor)?;
         if list.standing == Standing::Same && document.in_force.is_some() {
             return Ok(false);
+        }
+        if let Some(detail) = idle_switch(config, list.switches.as_slice().iter()) {
+            let reason = "unsupported";
+            return Err(BundleRefused { reason, detail });
         }
         if document.floor != Some(list.floor) {
             let failed = |error: StoreError| BundleRefused {

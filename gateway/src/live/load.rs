@@ -21,10 +21,11 @@ use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
 use super::rollout::Rollouts;
+use super::settle::Late;
 use super::{ConfigSource, Live, Startup, aside, now};
 use crate::admin::control::Refused;
 use crate::admin::wire::Reloaded;
-use crate::compile::{Heritage, compile};
+use crate::compile::{Heritage, compile, idle_switch};
 use crate::debug;
 use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
@@ -85,6 +86,7 @@ impl Live {
                 zones,
                 upstreams: None,
                 metrics: &observers.metrics,
+                geoip: None,
             },
         )
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
@@ -149,6 +151,9 @@ impl Live {
         self.note_config(&begun, None);
         self.note_bundle(&begun, refused);
         self.note_begun(&begun);
+        if let Some(idle) = idle_switch(&begun.gateway.config, begun.policy.switches.iter()) {
+            tracing::error!("{idle}");
+        }
         self.begin_kill_document();
     }
 
@@ -209,12 +214,16 @@ impl Live {
             zones: &before.gateway.zones,
             upstreams,
             metrics: &self.observers.metrics,
+            geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|diagnostics| Refused {
             reason: "config_invalid",
             detail: diagnostics.render_text(&loaded.sources),
             diagnostics: Some(diagnostics.render_json(&loaded.sources)),
         })?;
+        if let Some(detail) = idle_switch(&gateway.config, before.policy.switches.iter()) {
+            return Err(Late::refused(&detail));
+        }
         let unusable = |detail: String| Refused {
             reason: "config_unusable",
             detail,

@@ -11,7 +11,7 @@ use super::load::{Cold, NewConfig, PolicyChange, edge_policy};
 use super::record::Ring;
 use super::rollout::Step;
 use crate::admin::control::Refused;
-use crate::compile::unmet;
+use crate::compile::{Misfit, fits};
 use crate::rollout::Rollout;
 use crate::snapshot::{BundleState, Gateway, InForce, KillView, Snapshot};
 
@@ -44,7 +44,7 @@ impl Live {
     ) -> Result<(), Late> {
         let Some(mut config) = config else {
             let Some(bundle) = bundle else { return Ok(()) };
-            fits(&before.gateway, &bundle.state()).map_err(|unmet| Late::bundle(&unmet))?;
+            fits(&before.gateway, &bundle.state()).map_err(Late::bundle)?;
             return self.adopt_bundle(cold, before, bundle);
         };
         match std::mem::replace(&mut config.policy, PolicyChange::None) {
@@ -53,7 +53,7 @@ impl Live {
             PolicyChange::Another(opened) => return self.adopt_source(cold, config, Some(*opened)),
         }
         let Some(bundle) = bundle else {
-            fits_all(&config.gateway, &before.policy).map_err(|unmet| Late::config(&unmet))?;
+            fits_all(&config.gateway, &before.policy).map_err(|misfit| Late::config(&misfit.detail))?;
             self.publish(config, None);
             return Ok(());
         };
@@ -74,11 +74,11 @@ impl Live {
         if let Err(together) = stays.and_then(|()| fits(&config.gateway, &bundle.state())) {
             if fits_all(&config.gateway, &before.policy).is_ok() {
                 self.publish(config, None);
-                return Err(Late::bundle(&together));
+                return Err(Late::bundle(together));
             }
-            fits(&before.gateway, &bundle.state()).map_err(|alone| Late::both(&together, &alone))?;
+            fits(&before.gateway, &bundle.state()).map_err(|alone| Late::both(&together, alone))?;
             self.adopt_bundle(cold, before, bundle)?;
-            return Err(Late::config(&together));
+            return Err(Late::config(&together.detail));
         }
         // One swap for both: between them the new configuration might lack what the old bundle requires.
         let entered = self.take_in(cold, before, bundle).map_err(Late::stored)?;
@@ -221,26 +221,25 @@ pub(super) struct Late {
 }
 
 impl Late {
-    fn config(detail: &str) -> Self {
-        let refused = Refused {
+    pub(super) fn refused(detail: &str) -> Refused {
+        Refused {
             reason: "config_unmet_requirement",
             detail: detail.to_owned(),
             diagnostics: None,
-        };
+        }
+    }
+
+    fn config(detail: &str) -> Self {
         Self {
-            config: Some(refused),
+            config: Some(Self::refused(detail)),
             bundle: None,
         }
     }
 
-    fn bundle(detail: &str) -> Self {
-        let refused = BundleRefused {
-            reason: "unmet_requirement",
-            detail: detail.to_owned(),
-        };
+    fn bundle(misfit: Misfit) -> Self {
         Self {
             config: None,
-            bundle: Some(refused),
+            bundle: Some(misfit.into()),
         }
     }
 
@@ -253,37 +252,21 @@ impl Late {
         }
     }
 
-    fn both(config: &str, bundle: &str) -> Self {
+    fn both(config: &Misfit, bundle: Misfit) -> Self {
         Self {
-            config: Self::config(config).config,
+            config: Self::config(&config.detail).config,
             bundle: Self::bundle(bundle).bundle,
         }
     }
 }
 
-/// Whether a configuration meets the requirements of the bundle in force and of the one on trial.
-fn fits_all(gateway: &Gateway, policy: &InForce) -> Result<(), String> {
+/// Whether a configuration and the bundles in force and on trial fit each other.
+fn fits_all(gateway: &Gateway, policy: &InForce) -> Result<(), Misfit> {
     fits(gateway, &policy.bundle)?;
-    match &policy.rollout {
-        None => Ok(()),
-        Some(rollout) => fits(gateway, &BundleState::Loaded(Arc::clone(rollout.policies())))
-            .map_err(|unmet| format!("the bundle on trial: {unmet}")),
-    }
-}
-
-/// Whether a configuration meets the requirements of a bundle; if not, what is missing.
-pub(super) fn fits(gateway: &Gateway, bundle: &BundleState) -> Result<(), String> {
-    let BundleState::Loaded(policies) = bundle else {
-        return Ok(());
-    };
-    let unmet = unmet(gateway, policies);
-    if unmet.is_empty() {
-        return Ok(());
-    }
-    Err(unmet
-        .iter()
-        .take(20)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; "))
+    let Some(rollout) = &policy.rollout else { return Ok(()) };
+    let on_trial = BundleState::Loaded(Arc::clone(rollout.policies()));
+    fits(gateway, &on_trial).map_err(|misfit| Misfit {
+        detail: format!("the bundle on trial: {}", misfit.detail),
+        ..misfit
+    })
 }

@@ -41,6 +41,7 @@ impl Live {
             zones: &zones,
             upstreams: Some(&*before.gateway.upstreams),
             metrics: &self.observers.metrics,
+            geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
         Ok((gateway, imported))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_config::geoip::GeoIp;
 use portcullis_config::listener::ListenerTls;
 use portcullis_config::units::Duration as Interval;
 use tokio::signal::unix::{SignalKind, signal};
@@ -107,6 +108,8 @@ impl Live {
             .flat_map(|tls| [&tls.ca, &tls.certificate, &tls.key])
             .flatten()
             .map(PathBuf::as_path);
+        let geoip = config.geoip.iter().flat_map(GeoIp::files);
+        let files = files.chain(geoip);
         Fingerprint::of(own.chain(files).chain(bundle).chain(certificates).chain(upstreams))
     }
 

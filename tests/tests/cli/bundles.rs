@@ -170,7 +170,7 @@ tests:
     fs::write(dir.join("late.yaml"), bundle).unwrap();
     fs::write(
         dir.join("keys.yaml"),
-        bundle.replace("2020", "2099").replace("jwt:sub", "ip:country"),
+        bundle.replace("2020", "2099").replace("jwt:sub", "ip:county"),
     )
     .unwrap();
     fs::write(

@@ -7,6 +7,7 @@ use portcullis_bundles::author::{self, Format};
 use portcullis_bundles::signing::generate;
 use portcullis_bundles::trust::KeyAlgorithm;
 use portcullis_config::diagnostic::Diagnostics;
+use portcullis_config::geoip::GeoIp;
 use portcullis_config::load::{Loaded, load};
 use portcullis_filters::chain::Chain;
 use portcullis_filters::policy::selftest;
@@ -81,7 +82,8 @@ fn chains(loaded: &Loaded) -> Result<(), String> {
             let env = BuildEnv::new(&mut zones, &config.identity.issuers, &scope);
             let mut env = env
                 .with_site(&home, site.filters.len())
-                .with_policy(config.policy.is_some());
+                .with_policy(config.policy.is_some())
+                .with_geoip(config.geoip.as_ref());
             Chain::build(&links, &loaded.document, &mut env, &mut out);
         }
     }
@@ -96,7 +98,12 @@ fn chains(loaded: &Loaded) -> Result<(), String> {
 pub(crate) fn bundle(text: &str) -> Result<(), String> {
     let authored = author::read("bundle.yaml", text, Format::Yaml).map_err(|wrong| wrong.render_text())?;
     let compiled = &authored.compiled;
-    let unsupported = portcullis_filters::policy::unsupported(&compiled.policies);
+    // What the configuration beside it would say.
+    let everything = GeoIp {
+        trusted_headers: true,
+        ..GeoIp::default()
+    };
+    let unsupported = portcullis_filters::policy::unsupported(&compiled.policies, Some(&everything));
     if let Some(key) = unsupported.first() {
         return Err(key.to_string());
     }

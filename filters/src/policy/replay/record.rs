@@ -131,7 +131,10 @@ impl Keep {
             let value = attributes::text(request, key).ok().flatten();
             let text = match (key, value) {
                 (_, None) => String::new(),
-                (Key::Ua(_) | Key::Ip(IpAttribute::Type | IpAttribute::Tor | IpAttribute::Country), Some(value)) => {
+                (
+                    Key::Ua(_) | Key::Route | Key::Ip(IpAttribute::Type | IpAttribute::Tor | IpAttribute::Country),
+                    Some(value),
+                ) => {
                     format!("{PLAIN}{value}")
                 }
                 (Key::Ip(IpAttribute::Address), Some(value)) => {

@@ -72,7 +72,7 @@ fn keys_that_could_never_have_a_value_are_found_everywhere() {
         &[policy("p", &fallback, &rules)],
         "kill_switches: [{ scope_key: ip:type, scope_value: hosting }]",
     );
-    let found: Vec<String> = unsupported(&policies).iter().map(ToString::to_string).collect();
+    let found: Vec<String> = unsupported(&policies, None).iter().map(ToString::to_string).collect();
     let begins = [
         "kill_switches[0]: `ip:type`",
         "policy `p`, rule `country`: `ip:country`",
@@ -82,7 +82,7 @@ fn keys_that_could_never_have_a_value_are_found_everywhere() {
     assert_eq!(found.len(), begins.len(), "{found:?}");
     for (found, begin) in found.iter().zip(begins) {
         assert!(
-            found.starts_with(begin) && found.contains("no source of address data"),
+            found.starts_with(begin) && found.contains("`geoip` of the configuration has no source"),
             "{found}"
         );
     }
@@ -94,5 +94,5 @@ fn keys_that_could_never_have_a_value_are_found_everywhere() {
         )],
         "",
     );
-    assert!(unsupported(&fine).is_empty());
+    assert!(unsupported(&fine, None).is_empty());
 }

@@ -1,5 +1,5 @@
-//! What a gateway would hold against a bundle that can be read and compiled: keys that never have a value here, times,
-//! and tests that come out otherwise. Each at its place in the author's text.
+//! What every gateway would hold against a bundle that can be read and compiled: times, and tests that come out otherwise.
+//! Each at its place in the author's text.
 
 use std::path::Path;
 
@@ -7,15 +7,13 @@ use anyhow::ensure;
 use portcullis_bundles::author::{Authored, canonical_json};
 use portcullis_bundles::examine;
 use portcullis_bundles::explain::Explanation;
-use portcullis_bundles::format::{Bundle, Rule};
+use portcullis_bundles::format::Bundle;
 use portcullis_bundles::lint;
 use portcullis_bundles::loader::{Loader, Refused, RefusedReason, Settings};
 use portcullis_bundles::problem::{Place, Problem, Problems};
 use portcullis_bundles::timestamp::Timestamp;
 use portcullis_bundles::trust::Trust;
 use portcullis_config::diagnostic::suggest;
-use portcullis_config::key::Key;
-use portcullis_filters::attributes::{self, UNSUPPORTED_KEY};
 use portcullis_filters::policy::PolicyExaminer;
 use portcullis_filters::registry::{FILTERS, UNKNOWN_FILTER};
 
@@ -67,11 +65,8 @@ impl Acceptable {
 
 /// Everything that would make a gateway refuse `authored` at the moment `now`.
 pub(crate) fn faults(authored: &Authored, now: i64) -> Vec<Problem> {
-    let mut faults = unsupported_keys(&authored.bundle);
-    faults.extend(out_of_time(&authored.bundle, now));
-    if faults.iter().all(|fault| fault.code != UNSUPPORTED_KEY) {
-        faults.extend(failed_tests(authored, now));
-    }
+    let mut faults: Vec<_> = out_of_time(&authored.bundle, now).into_iter().collect();
+    faults.extend(failed_tests(authored, now));
     faults
 }
 
@@ -97,43 +92,6 @@ pub(crate) fn render_hints(hints: &Explanation) -> String {
         None => format!("{line}\n"),
     });
     lines.collect()
-}
-
-/// Keys that this version has no source for: a limit by them would never apply.
-fn unsupported_keys(bundle: &Bundle) -> Vec<Problem> {
-    let mut found = Problems::default();
-    let mut look = |text: &str, place: &Place<'_>| {
-        if let Some(why) = text.parse::<Key>().ok().as_ref().and_then(attributes::unsupported) {
-            found.add(UNSUPPORTED_KEY, place, format!("`{text}` cannot be used: {why}"));
-        }
-    };
-    let switches = Place::ROOT.field("kill_switches");
-    for (index, switch) in bundle.kill_switches.iter().enumerate() {
-        look(&switch.scope_key, &switches.item(index).field("scope_key"));
-    }
-    let mut rule = |rule: &Rule, place: &Place<'_>| {
-        let keys = place.field("limit_keys");
-        for (index, key) in rule.limit_keys.iter().enumerate() {
-            look(key, &keys.item(index));
-        }
-        let matches = place.field("match");
-        for key in rule.matches.0.keys() {
-            look(key, &matches.field(key));
-        }
-    };
-    let policies = Place::ROOT.field("policies");
-    for (index, policy) in bundle.policies.iter().enumerate() {
-        let place = policies.item(index);
-        let spec = place.field("spec");
-        let rules = spec.field("rules");
-        for (index, written) in policy.spec.rules.iter().enumerate() {
-            rule(written, &rules.item(index));
-        }
-        if let Some(fallback) = &policy.spec.fallback_limit {
-            rule(fallback, &spec.field("fallback_limit"));
-        }
-    }
-    found.into_vec()
 }
 
 /// Requirements that no configuration can meet.
@@ -250,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_a_source_and_tests_that_fail_have_their_places() {
+    fn tests_that_fail_have_their_places() {
         let rule = |key: &str| {
             format!(
                 "bundle_version: 1\npolicies:\n- id: a\n  spec:\n    selector: {{ pathPrefix: / }}\n    rules:\n    \
@@ -259,11 +217,6 @@ mod tests {
                  tests:\n- {{ name: t, request: {{ path: /, ip: 192.0.2.1 }}, expect: {{ decision: reject }} }}\n"
             )
         };
-        let unsupported = codes(&rule("ip:country"));
-        assert_eq!(
-            unsupported,
-            [(UNSUPPORTED_KEY, "/policies/0/spec/rules/0/limit_keys/0".to_owned())]
-        );
         assert_eq!(codes(&rule("ip:address")), [(FAILED_TEST, "/tests/0".to_owned())]);
     }
 

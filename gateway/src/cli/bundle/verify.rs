@@ -11,7 +11,7 @@ use portcullis_bundles::loader::{Accepted, Loader, Refused, Settings};
 use portcullis_bundles::trust::Trust;
 use portcullis_config::load::load;
 use portcullis_config::secret::SecretRef;
-use portcullis_filters::policy::{PolicyExaminer, unsupported};
+use portcullis_filters::policy::PolicyExaminer;
 
 use super::file::{self, MAX_BYTES};
 use super::{Judged, now};
@@ -125,12 +125,6 @@ impl Verify {
 
     fn accepted(&self, name: &str, accepted: &Accepted) -> Judged {
         let policies = &accepted.policies;
-        // The examiner refuses these too, but a bundle need not have a test.
-        let unsupported: Vec<String> = unsupported(policies).iter().map(ToString::to_string).collect();
-        if !unsupported.is_empty() {
-            self.print_refused(name, "unsupported", &unsupported.join("; "), None);
-            return Judged::Bad;
-        }
         let keys: Vec<_> = policies
             .provenance()
             .signed_by

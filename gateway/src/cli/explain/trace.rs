@@ -163,6 +163,11 @@ impl Trace {
             query: target.query.as_deref(),
             headers: &header.headers,
             client: &client,
+            route: match &found {
+                Found::Route(id) => gateway.route(*id).map(|route| &*route.name),
+                Found::MethodNotAllowed(_) | Found::None => None,
+            },
+            geoip: gateway.geoip.as_ref().map(|files| &files.data),
             now,
         };
         let way = Way {
@@ -222,6 +227,7 @@ impl Trace {
             zones: &zones,
             upstreams: None,
             metrics: &Metrics::new(),
+            geoip: None,
         };
         compile(&self.loaded, &heritage).map_err(|wrong| {
             anyhow::anyhow!(

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_config::listener::{ClientAuth, ClientAuthMode, SanPattern};
-use portcullis_filters::client::ClientCertificate;
+use portcullis_filters::client::{ClientCertificate, San, SanKind};
 use ring::digest::{Context, SHA256, digest};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -158,7 +158,7 @@ impl ClientCertVerifier for Verifier {
         if let Some(allowed) = &self.allowed {
             let certificate = identity(end_entity).ok_or(CertificateError::BadEncoding)?;
             let is_allowed = |san: &str| allowed.iter().any(|pattern| pattern.matches(san));
-            if !certificate.sans.iter().any(|san| is_allowed(san)) {
+            if !certificate.sans.iter().any(|san| is_allowed(&san.text)) {
                 return Err(CertificateError::ApplicationVerificationFailure.into());
             }
         }
@@ -192,34 +192,35 @@ impl ClientCertVerifier for Verifier {
 pub(super) fn identity(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let alternative = certificate.subject_alternative_name().ok()?;
-    let mut sans: Vec<(u8, Box<str>)> = alternative
+    let mut sans: Vec<San> = alternative
         .iter()
         .flat_map(|extension| &extension.value.general_names)
         .filter_map(san)
         .take(MOST_SANS)
         .collect();
-    sans.sort_by_key(|(kind, _)| *kind);
+    sans.sort_by_key(|san| san.kind);
     Some(ClientCertificate {
-        sans: sans.into_iter().map(|(_, san)| san).collect(),
+        sans,
         subject: short(&certificate.subject().to_string()),
         serial: hex(certificate.raw_serial()),
         fingerprint: hex(digest(&SHA256, der).as_ref()),
     })
 }
 
-/// A name with its place among the kinds.
-fn san(name: &GeneralName<'_>) -> Option<(u8, Box<str>)> {
-    match name {
-        GeneralName::URI(uri) => Some((0, short(uri))),
-        GeneralName::DNSName(host) => Some((1, short(&host.to_ascii_lowercase()))),
-        GeneralName::RFC822Name(mail) => Some((2, short(mail))),
+/// A name that says who somebody is.
+fn san(name: &GeneralName<'_>) -> Option<San> {
+    let (kind, text) = match name {
+        GeneralName::URI(uri) => (SanKind::Uri, short(uri)),
+        GeneralName::DNSName(host) => (SanKind::Dns, short(&host.to_ascii_lowercase())),
+        GeneralName::RFC822Name(mail) => (SanKind::Email, short(mail)),
         GeneralName::IPAddress(bytes) => {
             let four = <[u8; 4]>::try_from(*bytes).map(|it| IpAddr::from(Ipv4Addr::from(it)));
             let six = <[u8; 16]>::try_from(*bytes).map(|it| IpAddr::from(Ipv6Addr::from(it)));
-            Some((3, four.or(six).ok()?.to_string().into()))
+            (SanKind::Ip, four.or(six).ok()?.to_string().into())
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(San { kind, text })
 }
 
 fn short(text: &str) -> Box<str> {

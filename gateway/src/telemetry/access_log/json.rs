@@ -59,7 +59,7 @@ fn request(object: &mut Object<'_>, record: &AccessRecord<'_>) {
         nested.text("server_name", tls.server_name, NAME);
         if let Some(client) = tls.client {
             let mut shown = nested.nested("client");
-            shown.text("san", client.sans.first().map(|san| &**san), MIDDLE);
+            shown.text("san", client.sans.first().map(|san| &*san.text), MIDDLE);
             shown.text("subject", Some(&client.subject), MIDDLE);
             shown.text("serial", Some(&client.serial), NAME);
             shown.text("fingerprint", Some(&client.fingerprint), NAME);
