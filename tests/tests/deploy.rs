@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use portcullis_e2e::gateway::binary;
+use portcullis_e2e::gateway::{Builder, binary};
+use portcullis_e2e::origin::Origin;
+use portcullis_e2e::{h1, ports};
 
 /// Where the manifest mounts what it mounts.
 const TLS: &str = "/etc/portcullis-tls";
@@ -58,7 +60,7 @@ fn made_as_the_comments_say(configuration: &str) -> (tempfile::TempDir, PathBuf)
 
     fs::write(
         folder.path().join("policy.yaml"),
-        portcullis_e2e::bundle::bucket(1, "ip:address", 10.0, 20.0),
+        portcullis_e2e::bundle::bucket(1, "ip:address", 0.001, 2.0),
     )
     .unwrap();
     let keygen = [
@@ -121,6 +123,41 @@ fn without_its_bundle_the_configuration_in_the_manifest_is_refused() {
         .output()
         .unwrap();
     assert!(!output.status.success(), "{output:?}");
+}
+
+/// What is handed out limits those who come through it, and without its policy it is neither ready nor open.
+#[test]
+fn w_03_the_manifest_hands_out_a_gateway_that_enforces() {
+    let (folder, path) = made_as_the_comments_say(&configuration(&deploy("kubernetes/daemonset.yaml")));
+    let origin = Origin::start("the app");
+    let text = fs::read_to_string(path).unwrap();
+    let yaml = [
+        ("0.0.0.0:8080", "{public}".to_owned()),
+        ("0.0.0.0:8443", ports::free().to_string()),
+        ("0.0.0.0:9901", "{admin}".to_owned()),
+        ("app.default.svc.cluster.local:80", origin.address.to_string()),
+    ]
+    .iter()
+    .fold(text, |text, (given, here)| {
+        assert!(text.contains(given), "the configuration has no {given}");
+        text.replace(given, here)
+    });
+    let gateway = Builder::new(&yaml).start();
+    gateway.wait_for("/readyz", |status, _| status == 200);
+    let ask = || h1::get(gateway.public, "edge.example.com", "/anything", &[]).status;
+    assert_eq!([ask(), ask(), ask(), ask()], [200, 200, 429, 429]);
+    assert_eq!(origin.seen().len(), 2, "what is refused does not reach the app");
+    drop(gateway);
+    fs::remove_file(folder.path().join("policy.bundle")).unwrap();
+    fs::remove_dir_all(folder.path().join("state")).unwrap();
+    fs::create_dir(folder.path().join("state")).unwrap();
+    let without = Builder::new(&yaml).start_without_waiting();
+    without.wait_for("/readyz", |status, body| {
+        status == 503 && body.contains("bundle_missing")
+    });
+    without.wait_for("/livez", |_, _| std::net::TcpStream::connect(without.public).is_ok());
+    assert_eq!(h1::get(without.public, "edge.example.com", "/", &[]).status, 503);
+    assert_eq!(origin.seen().len(), 2);
 }
 
 #[test]

@@ -70,6 +70,8 @@ fn country_of_geoip() {
         "one country, one bucket"
     );
     assert_eq!(ask("203.0.113.1"), 403, "nobody knows where that is");
+    let built = gateway.metric("portcullis_geoip_built_timestamp_seconds{database=\"country\"}");
+    assert!((built - 1_767_225_600.0).abs() < 1.0, "{built}");
     let without = TRUSTED.to_owned() + &sites(&["country"]);
     let refusal = Builder::new(&without).start_expecting_refusal();
     assert!(
@@ -265,6 +267,38 @@ fn bundles_and_switches_go_by_what_the_configuration_knows() {
     let (status, body) = gateway.reload();
     assert!(status >= 400 && body.contains("kill switch"), "{status} {body}");
     assert!(killed("192.0.2.1"), "it stays in force");
+}
+
+/// A document of kill switches is held against what the configuration knows, as a bundle is.
+#[test]
+fn a_document_of_switches_goes_by_what_the_configuration_knows() {
+    let signer = Signer::new("k1");
+    let yaml = |geoip: &str| {
+        let site = "sites: [{ hosts: [\"*\"], routes: [{ respond: { status: 200, body: here } }] }]\n";
+        let document = "document: { file: \"{dir}/kill.signed\" }";
+        let trust = signer.policy();
+        let trust = trust
+            .lines()
+            .find(|line| line.trim_start().starts_with("trust:"))
+            .expect("trust");
+        let switches = format!("  kill_switches: {{ {document}, {} }}\n", trust.trim());
+        format!("{TRUSTED}{geoip}{}{switches}{site}", signer.policy())
+    };
+    let list = "version: 1\nkill_switches: [{ scope_key: ip:tor, scope_value: \"true\" }]\n";
+    let start = |geoip: &str| {
+        Builder::new(&yaml(geoip))
+            .file("exits", "192.0.2.9\n")
+            .file("kill.signed", signer.sign_kill(list))
+            .file("policy.bundle", signer.sign("bundle_version: 1\npolicies: []\n"))
+            .start()
+    };
+    let ask = |gateway: &Gateway, client| from(gateway, "/", client, &[]);
+    let knows = start("geoip: { tor_exits: \"{dir}/exits\" }\n");
+    assert_eq!([ask(&knows, "192.0.2.9"), ask(&knows, "192.0.2.1")], [429, 200]);
+    let does_not = start("");
+    let told = |body: &str| body.contains("\"unsupported\"") && body.contains("ip:tor");
+    does_not.wait_for("/-/kill/status", |_, body| told(body));
+    assert_eq!(ask(&does_not, "192.0.2.9"), 200);
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Countries {
         Ok(Self(database))
     }
 
+    /// When it was made: seconds since 1970.
+    pub fn built(&self) -> u64 {
+        self.0.metadata().build_epoch
+    }
+
     /// The code (ISO 3166) of the country of an address: where it is, else where it is registered.
     pub fn code(&self, address: IpAddr) -> Option<[u8; 2]> {
         let found = self.0.lookup(address).ok()?;
@@ -56,6 +61,11 @@ impl Asns {
     pub fn read(bytes: Vec<u8>) -> Result<Self, DatabaseError> {
         let wanted = "an autonomous system (`autonomous_system_number`)";
         Ok(Self(open(bytes, wanted, &[&NUMBER])?))
+    }
+
+    /// When it was made: seconds since 1970.
+    pub fn built(&self) -> u64 {
+        self.0.metadata().build_epoch
     }
 
     /// The number of the autonomous system of an address.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use portcullis_bundles::algorithm::llm::Estimator;
 use portcullis_config::site::Mode;
 use portcullis_filters::buckets::BucketTable;
+use portcullis_filters::geoip::{Asns, Countries};
 use portcullis_filters::limit_stats::{ALGORITHMS, LimitStats};
 use portcullis_filters::policy::llm::stats::{LlmStats, PolicyTokens, Settled, Span};
 use portcullis_filters::policy::{Breakers, Throttle};
@@ -52,6 +53,7 @@ impl Collect for Samples {
         out.counter("portcullis_counters_saved_total", help, &[], live.counters_saved());
         decisions(&snapshot, out);
         limits(&snapshot, out);
+        geoip(&snapshot, out);
         bundle(&snapshot, out);
         live.collect_rollouts(&snapshot, out);
         switches(&snapshot, out);
@@ -281,6 +283,23 @@ fn llm(policy: &str, tokens: &PolicyTokens, out: &mut Exposition) {
         &[("policy", policy)],
         tokens.cut(),
     );
+}
+
+/// How old databases of addresses are.
+fn geoip(snapshot: &Snapshot, out: &mut Exposition) {
+    let Some(files) = &snapshot.gateway.geoip else { return };
+    let (countries, asns) = (files.data.countries.as_deref(), files.data.asns.as_deref());
+    let built = [
+        ("asn", asns.map(Asns::built)),
+        ("country", countries.map(Countries::built)),
+    ];
+    for (database, built) in built {
+        let help = "When a database of addresses was made.";
+        if let Some(built) = built {
+            let name = "portcullis_geoip_built_timestamp_seconds";
+            out.gauge_u64(name, help, &[("database", database)], built);
+        }
+    }
 }
 
 fn bundle(snapshot: &Snapshot, out: &mut Exposition) {
