@@ -53,6 +53,8 @@ pub struct Taken {
     pub full_after: u32,
     /// Whether the table was full and a bucket that new keys share answered.
     pub shared: bool,
+    /// Whether the table was full and nothing was counted: nobody has a bucket for it.
+    pub no_room: bool,
     /// Millionths of a token that are taken of the burst, this request's included when it was allowed.
     pub used_millionths: u64,
     /// Which window answered; 0 where there are none.

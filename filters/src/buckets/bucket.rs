@@ -250,6 +250,7 @@ impl Bucket {
             retry_after: if allowed { 0 } else { retry_after.max(1) },
             full_after,
             shared,
+            no_room: false,
             window: self.window(),
             used_millionths: millionths(missing(params.units())),
         }

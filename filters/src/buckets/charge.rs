@@ -14,8 +14,20 @@ pub struct Charge {
     pub cost: Cost,
     /// It is taken whether there is enough or not, and never refuses; the answer says which.
     pub soft: bool,
-    /// It refuses when there is no room for its key, instead of sharing a bucket with others.
-    pub own_only: bool,
+    /// What becomes of it when there is no room for its key.
+    pub no_room: NoRoom,
+}
+
+/// What becomes of a charge when there is no room for its key: every bucket that there is is live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NoRoom {
+    /// It shares one bucket with all such keys of its limit.
+    #[default]
+    Share,
+    /// It refuses.
+    Refuse,
+    /// It is not counted.
+    Pass,
 }
 
 impl Reserved {
@@ -34,7 +46,7 @@ impl Charge {
             params,
             cost,
             soft: false,
-            own_only: false,
+            no_room: NoRoom::Share,
         }
     }
 
@@ -45,9 +57,16 @@ impl Charge {
         self
     }
 
+    /// The same, with another fate when there is no room for its key.
+    #[must_use]
+    pub fn without_room(mut self, fate: NoRoom) -> Self {
+        self.no_room = fate;
+        self
+    }
+
     /// What was taken, by the answer to it. `None`: nothing was.
     pub fn reserved(&self, taken: &Taken) -> Option<Reserved> {
-        (taken.allowed || self.soft).then_some(Reserved {
+        ((taken.allowed || self.soft) && !taken.no_room).then_some(Reserved {
             key: self.key,
             params: self.params,
             cost: self.cost,

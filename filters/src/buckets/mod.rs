@@ -10,6 +10,7 @@ mod bucket;
 mod charge;
 mod key;
 mod shard;
+mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ mod transfer;
 mod window;
 
 pub use arithmetic::{Cost, MAX_TOKENS, Params, Taken};
-pub use charge::{Charge, Reserved};
+pub use charge::{Charge, NoRoom, Reserved};
 pub use key::{BucketKey, KeyHasher};
 pub use table::BucketTable;
 pub use transfer::BUCKET_BYTES;

@@ -53,6 +53,11 @@ impl Shard {
         self.table.len()
     }
 
+    /// Bytes that it takes, free places included.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.allocation_size()
+    }
+
     pub(super) fn get(&self, key: u128) -> Option<&Entry> {
         self.table.find(hash(key), |entry| entry.key == key)
     }

@@ -1,23 +1,22 @@
 //! The table of buckets: sharded, exact under concurrency, bounded. What a bucket's numbers mean is
 //! [`super::arithmetic`]'s, who is counted under which key is the caller's.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use smallvec::SmallVec;
 
 use super::arithmetic::{Cost, Taken};
 use super::bucket::Bucket;
-use super::charge::{Charge, Reserved};
+use super::charge::{Charge, NoRoom, Reserved};
 use super::shard::{Entry, Epoch, Shard};
+use super::sync::{AtomicU64, Mutex, MutexGuard};
 
 /// Most shards of a table.
-const SHARDS: usize = 64;
-/// Fewest buckets a shard has room for; smaller tables have fewer shards.
-const ROOM: usize = 64;
+const SHARDS: usize = 128;
+/// Fewest buckets a full shard holds; smaller tables have fewer shards. It is what a map of a power of two of places holds
+/// before it grows, as are its doubles: so a full table has few places that nobody can use.
+const ROOM: usize = 112;
 /// Most shared buckets: one for each limit that ever ran out of room.
 const SHARED: usize = 16_384;
 
@@ -35,6 +34,8 @@ pub struct BucketTable {
     epoch_since: AtomicU64,
     epoch_longest_fill_ns: AtomicU64,
     shared_total: AtomicU64,
+    refused_total: AtomicU64,
+    uncounted_total: AtomicU64,
 }
 
 /// Locked shards, in ascending order.
@@ -44,7 +45,11 @@ impl BucketTable {
     /// With room for about `capacity` keys (rounded up to fill its shards).
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        let shards = capacity.div_ceil(ROOM).next_power_of_two().min(SHARDS);
+        let mut most = ROOM;
+        while capacity.div_ceil(most) > SHARDS {
+            most *= 2;
+        }
+        let shards = capacity.div_ceil(most);
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             shared: Mutex::default(),
@@ -54,6 +59,8 @@ impl BucketTable {
             epoch_since: AtomicU64::new(0),
             epoch_longest_fill_ns: AtomicU64::new(0),
             shared_total: AtomicU64::new(0),
+            refused_total: AtomicU64::new(0),
+            uncounted_total: AtomicU64::new(0),
         }
     }
 
@@ -67,6 +74,11 @@ impl BucketTable {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
+    /// Bytes that its buckets take, places that are free included. Takes every lock in turn.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+    }
+
     /// Whether every bucket is full.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -75,6 +87,16 @@ impl BucketTable {
     /// How often a key had to share a bucket because there was no room.
     pub fn shared_total(&self) -> u64 {
         self.shared_total.load(Relaxed)
+    }
+
+    /// How often a key was refused because there was no room, and none to share.
+    pub fn refused_total(&self) -> u64 {
+        self.refused_total.load(Relaxed)
+    }
+
+    /// How often a key was not counted because there was no room.
+    pub fn uncounted_total(&self) -> u64 {
+        self.uncounted_total.load(Relaxed)
     }
 
     /// Tells the table which parameters are in use, before they are used: `tag` stands for all of them, `longest_fill_ns`
@@ -130,11 +152,14 @@ impl BucketTable {
         all
     }
 
-    /// What [`Self::take`] would answer now, taking nothing.
+    /// What [`Self::take`] would answer now, taking nothing. As if nothing could be forgotten to make room.
     pub fn peek(&self, charge: &Charge, now: u64) -> Taken {
         let shard = lock_at(&self.shards, self.place(charge.key.own));
         let own = shard.as_ref().and_then(|shard| shard.get(charge.key.own));
         let crowded = own.is_none() && shard.as_ref().is_some_and(|shard| shard.len() >= self.room);
+        if crowded && charge.no_room != NoRoom::Share {
+            return uncounted(charge, now);
+        }
         let shared = crowded
             .then(|| lock(&self.shared).get(charge.key.shared).copied())
             .flatten();
@@ -151,23 +176,28 @@ impl BucketTable {
     }
 
     fn take_locked(&self, locked: &mut Locked<'_>, charge: &Charge, now: u64) -> Taken {
-        let Charge { key, params, cost, .. } = *charge;
+        let Charge { key, params, .. } = *charge;
         let epoch = self.epoch();
         let place = self.place(key.own);
         let own = guard(locked, place).and_then(|shard| shard.open(key.own, params, now, epoch, self.room));
         if let Some(entry) = own {
             return take_from(&mut entry.bucket, charge, epoch, now, false);
         }
-        self.shared_total.fetch_add(1, Relaxed);
-        if !charge.own_only
+        if charge.no_room == NoRoom::Share
             && let Some(entry) = lock(&self.shared).open(key.shared, params, now, epoch, SHARED)
         {
+            self.shared_total.fetch_add(1, Relaxed);
             return take_from(&mut entry.bucket, charge, epoch, now, true);
         }
-        // Nothing may be shared, or every shared bucket is live, so thousands of limits are flooded at once: no room is no.
-        let mut empty = Bucket::full(params, now);
-        empty.take_everything();
-        empty.report(cost, false, true, now)
+        // Where one may be shared, every shared bucket is live, so thousands of limits are flooded at once: no room is no.
+        let passes = charge.no_room == NoRoom::Pass;
+        let total = if passes {
+            &self.uncounted_total
+        } else {
+            &self.refused_total
+        };
+        total.fetch_add(1, Relaxed);
+        uncounted(charge, now)
     }
 
     /// Gives back, unless the window that was taken from is over.
@@ -239,10 +269,22 @@ fn take_from(bucket: &mut Bucket, charge: &Charge, epoch: Epoch, now: u64, share
     bucket.report(charge.cost, allowed, shared, now)
 }
 
-/// The shard of a key. `shards` is a power of two.
+/// The answer to who has no room, and none to share.
+fn uncounted(charge: &Charge, now: u64) -> Taken {
+    let passes = charge.no_room == NoRoom::Pass;
+    let mut bucket = Bucket::full(charge.params, now);
+    if !passes {
+        bucket.take_everything();
+    }
+    let told = bucket.report(charge.cost, passes, false, now);
+    Taken { no_room: true, ..told }
+}
+
+/// The shard of a key: keys are hashes, so a share of them is that share of all keys.
 fn place(key: u128, shards: usize) -> usize {
-    let mask = u128::try_from(shards).unwrap_or(1).saturating_sub(1);
-    usize::try_from(key & mask).unwrap_or(0)
+    let low = key & u128::from(u64::MAX);
+    let shards = u128::try_from(shards).unwrap_or(1);
+    usize::try_from((low * shards) >> 64).unwrap_or(0)
 }
 
 fn guard<'g>(locked: &'g mut Locked<'_>, place: usize) -> Option<&'g mut Shard> {

@@ -1,6 +1,8 @@
 //! Buckets against known numbers, a naive model, many threads and a flood.
 
 mod crowd;
+mod full;
+mod ledger;
 mod model;
 mod transfer;
 mod windows;
@@ -97,6 +99,20 @@ fn nothing_is_rounded_away() {
 #[test]
 fn a_bucket_takes_56_bytes() {
     assert_eq!(size_of::<super::shard::Entry>(), 56);
+}
+
+#[test]
+fn a_bucket_of_a_full_table_takes_at_most_96_bytes() {
+    // The smallest and the largest loads of its maps, and sizes in between.
+    for capacity in [14_336_u32, 14_337, 20_000, 57_344, 57_345, 65_536, 100_000] {
+        let table = BucketTable::new(usize::try_from(capacity).unwrap());
+        for number in 0..capacity + capacity / 2 {
+            table.take(&charge(&number.to_string(), 0.001, 1.0, 1.0), 0);
+        }
+        let (bytes, keys) = (table.bytes(), table.len());
+        assert!(keys >= usize::try_from(capacity).unwrap(), "{keys} of {capacity}");
+        assert!(bytes <= 96 * keys, "{} bytes a bucket of {capacity}", bytes / keys);
+    }
 }
 
 #[test]
