@@ -80,9 +80,13 @@ pub struct Spec {
     /// Whether it refuses or only records.
     #[serde(default, deserialize_with = "or_default")]
     pub mode: Mode,
-    /// Its limits. Every rule whose `match` holds is evaluated.
+    /// The policy is about a request only when this condition holds: in a part of CEL, such as
+    /// `request.headers["x-plan"] != "internal"`. What cannot be told counts as holding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// Its limits. Every rule whose `match` and `when` hold is evaluated.
     pub rules: Vec<Rule>,
-    /// Evaluated when there are rules and the `match` of none holds.
+    /// Evaluated when there are rules and none of them is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_limit: Option<Rule>,
     /// The same request again and again.
@@ -91,6 +95,20 @@ pub struct Spec {
     /// Too much spent in a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerConfig>,
+    /// What happens to a request that needs a new counter when there is no room for one. Default: `shared_bucket`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_full: Option<OnFull>,
+}
+
+/// What happens to a request that needs a new counter when there is no room for one: every counter that there is is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// All such requests share one counter for each rule.
+    #[default]
+    SharedBucket,
+    /// The request is refused.
+    Deny,
 }
 
 /// Serde passes what it tests by reference.
@@ -150,6 +168,10 @@ pub struct Rule {
         skip_serializing_if = "UniqueMap::is_empty"
     )]
     pub matches: UniqueMap<Text>,
+    /// The rule is evaluated only when this condition holds, too: in a part of CEL, such as
+    /// `request.method == "POST" && jwt.claims.level < 3`. What cannot be told counts as holding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     /// What happens when the request lacks one of the limit keys. Default: `anonymous`; `skip` in `portcullis edge`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_missing: Option<OnMissing>,

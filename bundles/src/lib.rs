@@ -32,6 +32,7 @@ pub mod switches;
 pub mod timestamp;
 pub mod trust;
 pub mod version;
+pub mod when;
 
 mod index;
 mod json;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::format::{Bundle, OnMissing, Policy};
 use crate::problem::{Place, Problem, Problems};
+use crate::when::When;
 
 /// Hints about a bundle at the moment `now` (seconds since 1970), in the order of the bundle.
 pub fn hints(bundle: &Bundle, now: i64) -> Vec<Problem> {
@@ -73,9 +74,11 @@ fn policy(policy: &Policy, place: &Place<'_>, hints: &mut Problems) {
             "add `HEAD`",
         );
     }
+    constant(policy.spec.when.as_deref(), &spec, hints);
     let rules = spec.field("rules");
     for (index, rule) in policy.spec.rules.iter().enumerate() {
         let place = rules.item(index);
+        constant(rule.when.as_deref(), &place, hints);
         if rule.on_missing == Some(OnMissing::Skip) && !rule.limit_keys.is_empty() {
             let message = "a request without the limit key is not limited at all";
             let help = "`anonymous` gives such requests one shared counter, `deny` refuses them";
@@ -88,5 +91,13 @@ fn policy(policy: &Policy, place: &Place<'_>, hints: &mut Problems) {
                 "without limit keys all clients share one counter",
             );
         }
+    }
+}
+
+/// A condition that asks for nothing of the request.
+fn constant(when: Option<&str>, place: &Place<'_>, hints: &mut Problems) {
+    if when.is_some_and(|when| When::compile(when).is_ok_and(|when| when.is_constant())) {
+        let message = "the condition is the same for every request";
+        hints.add("constant-condition", &place.field("when"), message);
     }
 }

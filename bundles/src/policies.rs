@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use crate::algorithm::{CircuitBreaker, Cost, Limit, LoopDetection};
 use crate::digest::Digest;
-use crate::format::{Mode, OnMissing};
+use crate::format::{Mode, OnFull, OnMissing};
 use crate::index::Index;
 use crate::requirement::Requirement;
 use crate::switches::Switches;
 use crate::timestamp::Timestamp;
+use crate::when::When;
 
 /// Places of policies in [`Policies::get`]. Eight fit without an allocation.
 pub type Matches = SmallVec<[u32; 8]>;
@@ -64,14 +65,18 @@ pub struct Policy {
     pub mode: Mode,
     /// Higher is evaluated first.
     pub priority: i32,
+    /// It is about a request only when this holds.
+    pub when: Option<When>,
     /// Its limits, in written order.
     pub rules: Box<[Rule]>,
-    /// Evaluated when there are rules and the conditions of none hold.
+    /// Evaluated when there are rules and none of them is.
     pub fallback: Option<Box<Rule>>,
     /// The same request again and again.
     pub loops: Option<Box<LoopDetection>>,
     /// Too much spent in a minute.
     pub breaker: Option<Box<CircuitBreaker>>,
+    /// What happens to a request that needs a new counter when there is no room for one.
+    pub on_full: OnFull,
     /// As [`Rule::identity`], for counters that belong to the policy and not to a rule.
     pub identity: u128,
 }
@@ -85,6 +90,8 @@ pub struct Rule {
     pub keys: Box<[Key]>,
     /// All must hold, or the rule is not evaluated.
     pub conditions: Box<[Condition]>,
+    /// And this must.
+    pub when: Option<When>,
     /// What happens when one of `keys` is missing.
     pub on_missing: OnMissing,
     /// The limit.
@@ -105,7 +112,23 @@ pub struct Condition {
     pub value: Arc<str>,
 }
 
+impl Rule {
+    /// Every key that it goes by: those it counts by first.
+    pub fn every_key(&self) -> impl Iterator<Item = &Key> {
+        let conditions = self.conditions.iter().map(|condition| &condition.key);
+        let when = self.when.iter().flat_map(When::keys);
+        self.keys.iter().chain(conditions).chain(when)
+    }
+}
+
 impl Policy {
+    /// Every key that it and its rules go by.
+    pub fn every_key(&self) -> impl Iterator<Item = &Key> {
+        let rules = self.rules.iter().chain(self.fallback.as_deref());
+        let when = self.when.iter().flat_map(When::keys);
+        when.chain(rules.flat_map(Rule::every_key))
+    }
+
     /// Whether a rule of it has to see the request's body.
     pub fn reads_body(&self) -> bool {
         let mut rules = self.rules.iter().chain(self.fallback.as_deref());
@@ -185,19 +208,19 @@ impl Policies {
         &self.all
     }
 
-    /// Every key that rules and kill switches go by; some of them more than once.
+    /// Every key that policies and kill switches go by; some of them more than once.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        let of_rules = self.rules().flat_map(|rule| {
-            let conditions = rule.conditions.iter().map(|condition| &condition.key);
-            rule.keys.iter().chain(conditions)
-        });
-        of_rules.chain(self.switches.keys())
+        let of_policies = self.all.iter().flat_map(Policy::every_key);
+        of_policies.chain(self.switches.keys())
     }
 
     /// Every value that a key is compared with.
     pub fn compared(&self) -> impl Iterator<Item = (&Key, &str)> {
         let conditions = self.rules().flat_map(|rule| &rule.conditions);
         let conditions = conditions.map(|condition| (&condition.key, &*condition.value));
+        let whens = self.all.iter().filter_map(|policy| policy.when.as_ref());
+        let whens = whens.chain(self.rules().filter_map(|rule| rule.when.as_ref()));
+        let conditions = conditions.chain(whens.flat_map(When::compared));
         let switches = self.switches.as_slice().iter();
         conditions.chain(switches.map(|switch| (&switch.key, &*switch.value)))
     }

@@ -14,7 +14,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("empty-selector", "A selector has neither pathExact nor pathPrefix."),
     ("empty-value", "A value that is compared is empty."),
     ("empty-window", "The bundle expires before it begins."),
-    ("fallback-match", "A fallback_limit has a match."),
+    ("fallback-match", "A fallback_limit has a match or a condition."),
     ("impossible-value", "A value that requests never have under its key."),
     ("invalid-address", "Not an IP address."),
     (
@@ -22,6 +22,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A number of an algorithm is missing, out of bounds or contradicts another.",
     ),
     ("invalid-bundle", "The bundle cannot be read."),
+    (
+        "invalid-condition",
+        "A condition is no expression that could be judged.",
+    ),
     ("invalid-filter-kind", "Not the kind of a filter."),
     ("invalid-header", "Not a header field."),
     ("invalid-host", "Not a host."),

@@ -1,5 +1,5 @@
-//! What limits met beside their verdict, counted: what each algorithm said, missing keys, costs that are no numbers. In a zone,
-//! so that the counters outlive reloads.
+//! What limits met beside their verdict, counted: what each algorithm said, missing keys, costs that are no numbers, conditions. In
+//! a zone, so that the counters outlive reloads.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -36,6 +36,7 @@ pub struct LimitStats {
     missing_anonymous: AtomicU64,
     missing_denied: AtomicU64,
     bad_costs: AtomicU64,
+    untold_conditions: AtomicU64,
 }
 
 impl LimitStats {
@@ -109,6 +110,15 @@ impl LimitStats {
         let others = (others > 0).then(|| (OTHERS.to_owned(), others));
         let known = keys.iter().map(|(key, count)| (key.to_string(), count.load(Relaxed)));
         known.chain(others).collect()
+    }
+
+    pub(crate) fn untold_condition(&self) {
+        self.untold_conditions.fetch_add(1, Relaxed);
+    }
+
+    /// A condition could not be told, and counted as holding.
+    pub fn untold_conditions(&self) -> u64 {
+        self.untold_conditions.load(Relaxed)
     }
 
     /// A key was missing and the limit was not applied.

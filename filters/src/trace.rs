@@ -37,12 +37,9 @@ pub(crate) fn fill(policies: &Policies, request: &mut Request<'_>) {
         if !trace.wants_descriptors {
             continue;
         }
-        for rule in policy.rules.iter().chain(policy.fallback.as_deref()) {
-            let conditions = rule.conditions.iter().map(|condition| &condition.key);
-            for key in rule.keys.iter().chain(conditions) {
-                if let Ok(Some(value)) = attributes::text(request, key) {
-                    trace.descriptors.insert(key.to_string(), value.into_owned());
-                }
+        for key in policy.every_key() {
+            if let Ok(Some(value)) = attributes::text(request, key) {
+                trace.descriptors.insert(key.to_string(), value.into_owned());
             }
         }
     }

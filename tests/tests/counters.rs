@@ -136,3 +136,39 @@ fn damaged_counters_are_not_taken_for_none() {
     let said = gateway.restart_expecting_refusal();
     assert!(said.contains("counters") && said.contains("checksum"), "{said}");
 }
+
+#[test]
+fn a_breaker_that_is_open_stays_open() {
+    let signer = Signer::new("k1");
+    let spec = |reset: u32| {
+        format!(
+            "circuit_breaker: {{ enabled: true, spend_rate_threshold_per_minute: 3, auto_reset_after_minutes: {reset} }},"
+        )
+    };
+    let text = |version: u32, reset: u32| {
+        let text = bundle(&[policy("p", &spec(reset), &[budget("b", "header:x-key", 100, "")])]);
+        text.replacen("bundle_version: 1", &format!("bundle_version: {version}"), 1)
+    };
+    let mut gateway = start(&signer, &text(1, 0));
+    let ask = |gateway: &Gateway, key: &str| get(gateway, "/", &[("X-Key", key)]);
+    assert_eq!([1, 2, 3].map(|_| ask(&gateway, "a").status), [200, 200, 429]);
+    wait("counters that are written", || gateway.metric(SAVED) >= 1.0);
+    let written = gateway.metric(SAVED);
+    wait("what was counted is written", || {
+        // Others' requests are counted, so something is written.
+        let _ = ask(&gateway, "clock");
+        gateway.metric(SAVED) >= written + 2.0
+    });
+    gateway.crash_and_restart();
+    let refused = ask(&gateway, "a");
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (429, "circuit_breaker_open")
+    );
+    assert!(gateway.metric("portcullis_circuit_breakers_open{policy=\"p\"}") >= 1.0);
+    gateway.signal("TERM");
+    assert!(gateway.wait_for_exit());
+    gateway.restart();
+    assert_eq!(ask(&gateway, "a").status, 429, "nor does an orderly end close it");
+    assert_eq!(ask(&gateway, "b").status, 200);
+}

@@ -255,3 +255,53 @@ fn w_32_null_is_absent_and_nothing_is_read_loosely() {
         assert_eq!(get(&gateway, "/", &[]).status, 503, "{burst}");
     }
 }
+
+#[test]
+fn w_18_where_there_is_no_room_a_policy_may_refuse() {
+    let flood = |gateway: &Gateway| {
+        let mut connection = h1::Connection::open(gateway.public);
+        let mut statuses = std::collections::BTreeMap::new();
+        for number in 0..600 {
+            let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\nX-Key: made-up-{number}\r\n\r\n");
+            let answer = connection.ask(&request).expect("an answer");
+            *statuses.entry(answer.status).or_insert(0) += 1;
+        }
+        statuses
+    };
+    let known: &[(&str, &str)] = &[("x-key", "known")];
+    let rules = [budget("b", "header:x-key", 2, "")];
+    for (on_full, refusal, metric) in [
+        (
+            "deny",
+            (503, "counters_full"),
+            "portcullis_limit_no_room_total{then=\"denied\",zone=\"policy\"}",
+        ),
+        (
+            "shared_bucket",
+            (429, "budget_exceeded"),
+            "portcullis_limit_shared_total{zone=\"policy\"}",
+        ),
+    ] {
+        let gateway = under(
+            &[policy("p", &format!("on_full: {on_full},"), &rules)],
+            "{ max_keys: 64 }",
+        );
+        assert_eq!(get(&gateway, "/", known).status, 200);
+        let statuses = flood(&gateway);
+        assert!(statuses[&200] <= 64 + 2, "{on_full}: {statuses:?}");
+        assert_eq!(statuses[&200] + statuses[&refusal.0], 600, "{on_full}: {statuses:?}");
+        let refused = get(&gateway, "/", &[("x-key", "new")]);
+        assert_eq!((refused.status, refused.reason().as_str()), refusal);
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(
+            statuses_of(&gateway, known),
+            [200, 429],
+            "{on_full}: who is known is counted as ever"
+        );
+        assert!(gateway.metric(metric) > 400.0, "{on_full}");
+    }
+}
+
+fn statuses_of(gateway: &Gateway, key: &[(&str, &str)]) -> Vec<u16> {
+    statuses(gateway, "/", &[key, key])
+}

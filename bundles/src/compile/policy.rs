@@ -12,6 +12,7 @@ use crate::index::Selector;
 use crate::policies::{Condition, Policy, Rule};
 use crate::problem::Place;
 use crate::strict::{Text, UniqueMap};
+use crate::when::When;
 
 /// The name of a fallback that has none.
 const FALLBACK: &str = "fallback_limit";
@@ -65,6 +66,10 @@ impl Compiler {
                 let message = "a fallback_limit is what remains when no match holds; it has no match of its own";
                 self.problems.add("fallback-match", &place.field("match"), message);
             }
+            if rule.when.is_some() {
+                let message = "a fallback_limit is what remains when no rule applies; it has no condition of its own";
+                self.problems.add("fallback-match", &place.field("when"), message);
+            }
             if known.contains_key(name) {
                 let message = format!("rule name `{name}` is taken by a rule of the same policy");
                 self.problems.add("duplicate-rule", &place, message);
@@ -75,6 +80,7 @@ impl Compiler {
             Some(rule) => Some(Box::new(rule?)),
             None => None,
         };
+        let when = self.when(spec.when.as_deref(), &place);
         let all = || rules.iter().chain(fallback.as_deref());
         let (loops, breaker) = self.guards(spec, all, &place);
         let id = id?;
@@ -85,6 +91,8 @@ impl Compiler {
             id,
             mode: spec.mode,
             priority: spec.priority,
+            when,
+            on_full: spec.on_full.unwrap_or_default(),
             rules: rules.into(),
             fallback,
         };
@@ -173,6 +181,7 @@ impl Compiler {
             keys.push(key);
         }
         let conditions = self.conditions(&written.matches, &place.field("match"));
+        let when = self.when(written.when.as_deref(), place);
         let limit = algorithm::compile(&written.algorithm, &written.algorithm_config, place, &mut self.problems);
         (before == self.problems.count()).then_some(())?;
         let name = shared?;
@@ -181,9 +190,21 @@ impl Compiler {
             name,
             keys: keys.into(),
             conditions: conditions.into(),
+            when,
             on_missing: written.on_missing.unwrap_or_default(),
             limit: limit?,
         })
+    }
+
+    /// The condition of a rule or a policy. One that is wrong is a problem, and none.
+    fn when(&mut self, written: Option<&str>, place: &Place<'_>) -> Option<When> {
+        let place = place.field("when");
+        self.no_secret(written?, &place);
+        let compiled = When::compile(written?).map_err(|error| {
+            let message = error.to_string();
+            self.problems.add_with("invalid-condition", &place, message, error.help);
+        });
+        compiled.ok()
     }
 
     fn conditions(&mut self, written: &UniqueMap<Text>, place: &Place<'_>) -> Vec<Condition> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use portcullis_bundles::policies::Policies;
+use portcullis_bundles::when::When;
 use portcullis_config::geoip::GeoIp;
 use portcullis_config::key::Key;
 
@@ -42,13 +43,12 @@ pub fn unsupported(policies: &Policies, geoip: Option<&GeoIp>) -> Vec<Unsupporte
         look(&switch.key, &|| format!("kill_switches[{index}]"));
     }
     for policy in policies.all() {
+        for key in policy.when.iter().flat_map(When::keys) {
+            look(key, &|| format!("policy `{}`, when", policy.id));
+        }
         for rule in policy.rules.iter().chain(policy.fallback.as_deref()) {
             let place = || format!("policy `{}`, rule `{}`", policy.id, rule.name);
-            for key in rule
-                .keys
-                .iter()
-                .chain(rule.conditions.iter().map(|condition| &condition.key))
-            {
+            for key in rule.every_key() {
                 look(key, &place);
             }
         }

@@ -39,6 +39,16 @@ enum Phase {
     Probing,
 }
 
+/// A breaker on its way to another process, whose clock may have another origin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packed {
+    pub(super) phase: u8,
+    /// Nanoseconds since the minute began, it opened, or it began to let a little through.
+    pub(super) age_ns: u64,
+    pub(super) previous: u64,
+    pub(super) current: u64,
+}
+
 /// What a breaker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -48,6 +58,8 @@ pub(super) enum Answer {
     Open(Option<u64>),
     /// This request opened it.
     Opened(Option<u64>),
+    /// There is no room for one, and none to share.
+    NoRoom,
 }
 
 impl Breaker {
@@ -84,6 +96,46 @@ impl Breaker {
     /// Whether it is open, as far as it was told.
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// For another process.
+    pub(super) fn packed(&self, now: u64) -> Packed {
+        Packed {
+            phase: match self.phase {
+                Phase::Closed => 0,
+                Phase::Open => 1,
+                Phase::Probing => 2,
+            },
+            age_ns: now.saturating_sub(self.since),
+            previous: self.previous,
+            current: self.current,
+        }
+    }
+
+    /// From another process. `None` when it cannot be.
+    ///
+    /// When this process can know of less time than has passed, it is younger than it should be: it counts for longer.
+    pub(super) fn unpacked(packed: Packed, now: u64) -> Option<Self> {
+        let Packed {
+            phase,
+            age_ns,
+            previous,
+            current,
+        } = packed;
+        let since = now.saturating_sub(age_ns);
+        let (phase, since) = match phase {
+            // Minutes of another clock began at other moments.
+            0 => (Phase::Closed, since.next_multiple_of(MINUTE_NS).min(minute(now))),
+            1 => (Phase::Open, since),
+            2 => (Phase::Probing, since),
+            _ => return None,
+        };
+        Some(Self {
+            phase,
+            since,
+            previous,
+            current,
+        })
     }
 
     /// Spends, unless it is open or opens.

@@ -1,6 +1,8 @@
 //! The circuit breakers of all policies: one for each policy and value of its first limit key. Bounded. What a breaker does
 //! is [`super::breaker`]'s.
 
+mod transfer;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +21,20 @@ const SHARED: usize = 16_384;
 /// The circuit breakers of all policies.
 #[derive(Debug)]
 pub struct Breakers {
-    shards: Box<[Mutex<HashMap<u128, Breaker>>]>,
-    shared: Mutex<HashMap<u128, Breaker>>,
-    /// How many are open, by policy.
-    open: Mutex<BTreeMap<Arc<str>, usize>>,
+    shards: Box<[Mutex<Shard>]>,
+    shared: Mutex<Shard>,
     opened: AtomicU64,
     alerts: AtomicU64,
+    no_room: AtomicU64,
+}
+
+type Shard = HashMap<u128, Entry>;
+
+/// A breaker with the policy that it is told of as; none of one that only records.
+#[derive(Debug, Clone)]
+struct Entry {
+    breaker: Breaker,
+    policy: Option<Arc<str>>,
 }
 
 /// What a request spends of a breaker.
@@ -38,6 +48,8 @@ pub(super) struct Spending {
     pub(super) alert: bool,
     /// It only records, so it is not told of as open.
     pub(super) shadow: bool,
+    /// Where there is no room for a breaker of its own, the request is refused.
+    pub(super) own_only: bool,
 }
 
 impl Default for Breakers {
@@ -45,9 +57,9 @@ impl Default for Breakers {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shared: Mutex::default(),
-            open: Mutex::default(),
             opened: AtomicU64::new(0),
             alerts: AtomicU64::new(0),
+            no_room: AtomicU64::new(0),
         }
     }
 }
@@ -55,22 +67,29 @@ impl Default for Breakers {
 impl Breakers {
     /// Whether the breaker refuses whatever is asked of it.
     pub(super) fn refuses(&self, spending: &Spending, now: u64) -> Option<Answer> {
+        self.found(spending)?.refuses(spending.terms, now)
+    }
+
+    /// The breaker as it is now: its own, or the one that it shares.
+    fn found(&self, spending: &Spending) -> Option<Breaker> {
         let (own, shared) = spending.key.parts();
-        let found = self.shard(own).and_then(|shard| shard.get(&own).copied());
-        let found = found.or_else(|| lock(&self.shared).get(&shared).copied());
-        found?.refuses(spending.terms, now)
+        let of = |shard: &Shard, key| shard.get(&key).map(|entry| entry.breaker);
+        let found = self.shard(own).and_then(|shard| of(&shard, own));
+        let may_share = found.is_none() && !spending.own_only;
+        if may_share {
+            of(&lock(&self.shared), shared)
+        } else {
+            found
+        }
     }
 
     /// Spends, unless it is open or opens.
     pub(super) fn spend(&self, spending: &Spending, now: u64) -> Answer {
-        let answer = self.with(spending, now, |breaker| {
-            let before = breaker.is_open();
-            let answer = breaker.spend(spending.cost, spending.terms, now);
-            if !spending.shadow {
-                self.count(&spending.policy, before, breaker.is_open());
-            }
-            answer
-        });
+        let spend = |breaker: &mut Breaker| breaker.spend(spending.cost, spending.terms, now);
+        let Some(answer) = self.with(spending, now, spend) else {
+            self.no_room.fetch_add(1, Relaxed);
+            return Answer::NoRoom;
+        };
         if matches!(answer, Answer::Opened(_)) && !spending.shadow {
             self.opened.fetch_add(1, Relaxed);
             self.alerts.fetch_add(u64::from(spending.alert), Relaxed);
@@ -80,10 +99,7 @@ impl Breakers {
 
     /// What [`Self::spend`] would answer now, and the millionths that would then be left until it opens. Nothing is spent.
     pub(super) fn look(&self, spending: &Spending, now: u64) -> (Answer, u64) {
-        let (own, shared) = spending.key.parts();
-        let found = self.shard(own).and_then(|shard| shard.get(&own).copied());
-        let found = found.or_else(|| lock(&self.shared).get(&shared).copied());
-        let mut breaker = found.unwrap_or_else(|| Breaker::new(now));
+        let mut breaker = self.found(spending).unwrap_or_else(|| Breaker::new(now));
         let answer = breaker.spend(spending.cost, spending.terms, now);
         (answer, breaker.left(spending.terms, now))
     }
@@ -103,44 +119,49 @@ impl Breakers {
         self.alerts.load(Relaxed)
     }
 
-    /// The policies that have an open breaker, and how many.
-    pub fn open(&self) -> Vec<(Arc<str>, usize)> {
-        let open = lock(&self.open);
-        open.iter()
-            .map(|(policy, count)| (Arc::clone(policy), *count))
-            .collect()
+    /// How often a request was refused because there was no room for a breaker, and none to share.
+    pub fn refused_total(&self) -> u64 {
+        self.no_room.load(Relaxed)
     }
 
-    fn count(&self, policy: &Arc<str>, before: bool, after: bool) {
-        if before == after {
-            return;
+    /// The policies that have an open breaker, and how many. Takes every lock in turn: for metrics.
+    pub fn open(&self) -> Vec<(Arc<str>, usize)> {
+        let mut open = BTreeMap::new();
+        for shard in self.shards.iter().chain([&self.shared]) {
+            let shard = lock(shard);
+            let policies = shard.values().filter(|entry| entry.breaker.is_open());
+            for policy in policies.filter_map(|entry| entry.policy.as_ref()) {
+                *open.entry(Arc::clone(policy)).or_insert(0) += 1;
+            }
         }
-        let mut open = lock(&self.open);
-        let count = open.entry(Arc::clone(policy)).or_default();
-        *count = if after { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            open.remove(policy);
-        }
+        open.into_iter().collect()
     }
 
     /// Runs `then` on the breaker: its own, or one that all share for whom there is no room. Those that are forgotten for
-    /// it have seen nothing for two minutes; an open one never is.
-    fn with<R>(&self, spending: &Spending, now: u64, then: impl FnOnce(&mut Breaker) -> R) -> R {
+    /// it have seen nothing for two minutes; an open one never is. `None`: there is no room, and it may not share.
+    fn with<R>(&self, spending: &Spending, now: u64, then: impl FnOnce(&mut Breaker) -> R) -> Option<R> {
         let (own, shared) = spending.key.parts();
+        let new = || Entry {
+            breaker: Breaker::new(now),
+            policy: (!spending.shadow).then(|| Arc::clone(&spending.policy)),
+        };
         if let Some(mut shard) = self.shard(own)
             && make_room(&mut shard, own, ROOM, now)
         {
-            return then(shard.entry(own).or_insert_with(|| Breaker::new(now)));
+            return Some(then(&mut shard.entry(own).or_insert_with(new).breaker));
+        }
+        if spending.own_only {
+            return None;
         }
         let mut all = lock(&self.shared);
         if make_room(&mut all, shared, SHARED, now) {
-            return then(all.entry(shared).or_insert_with(|| Breaker::new(now)));
+            return Some(then(&mut all.entry(shared).or_insert_with(new).breaker));
         }
         // Thousands of policies are flooded at once: this one is judged by itself.
-        then(&mut Breaker::new(now))
+        Some(then(&mut Breaker::new(now)))
     }
 
-    fn shard(&self, key: u128) -> Option<MutexGuard<'_, HashMap<u128, Breaker>>> {
+    fn shard(&self, key: u128) -> Option<MutexGuard<'_, Shard>> {
         let mask = u128::try_from(self.shards.len()).unwrap_or(1).saturating_sub(1);
         let place = usize::try_from(key & mask).unwrap_or(0);
         self.shards.get(place).map(lock)
@@ -148,11 +169,11 @@ impl Breakers {
 }
 
 /// Whether a key is there or there is room for it.
-fn make_room(all: &mut HashMap<u128, Breaker>, key: u128, room: usize, now: u64) -> bool {
+fn make_room(all: &mut Shard, key: u128, room: usize, now: u64) -> bool {
     if all.len() < room || all.contains_key(&key) {
         return true;
     }
-    all.retain(|_, breaker| !breaker.is_idle(now));
+    all.retain(|_, entry| !entry.breaker.is_idle(now));
     all.len() < room
 }
 

@@ -13,14 +13,14 @@ use http::StatusCode;
 use portcullis_bundles::algorithm::Limit;
 use portcullis_bundles::algorithm::cost_based::Stage;
 use portcullis_bundles::algorithm::loop_detection::LoopAction;
-use portcullis_bundles::format::OnMissing;
+use portcullis_bundles::format::{OnFull, OnMissing};
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
 
 use super::llm::account::Role;
 use super::subject::Subject;
 use crate::attributes::KeyError;
-use crate::buckets::{Charge, KeyHasher, Params, Taken};
+use crate::buckets::{Charge, KeyHasher, NoRoom, Params, Taken};
 use crate::client::Now;
 use crate::facts;
 use crate::limit_stats::LimitStats;
@@ -233,13 +233,21 @@ pub(super) fn due<'p>(
     Ok(Due::Added)
 }
 
+/// What becomes of a limit of this policy when there is no room for another counter.
+fn no_room(policy: &Policy) -> NoRoom {
+    match policy.on_full {
+        OnFull::SharedBucket => NoRoom::Share,
+        OnFull::Deny => NoRoom::Refuse,
+    }
+}
+
 impl<'p, S: Subject> Applying<'p, '_, S> {
     fn part(&self, charge: Charge, reason: Reason) -> Part<'p> {
         Part {
             policy: self.policy,
             rule: Some(&self.rule.name),
             algorithm: Some(self.rule.limit.algorithm()),
-            charge,
+            charge: charge.without_room(no_room(self.policy)),
             reason,
             meaning: Meaning::Limit(&[]),
             shape: Shape::Problem,

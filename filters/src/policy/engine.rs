@@ -23,6 +23,7 @@ use super::reservation::Reservation;
 use super::round::{Denying, Round};
 use super::signal::Signal;
 use super::subject::Subject;
+use super::when;
 use crate::buckets::{BucketTable, KeyHasher, Taken};
 use crate::client::Now;
 use crate::facts::Limit;
@@ -32,6 +33,10 @@ use crate::verdict::{Reason, Shape};
 
 /// The reason when a key is missing and the rule says `on_missing: deny`.
 pub(super) const KEY_MISSING: Reason = crate::rate_limit::KEY_MISSING;
+/// The reason when a policy says `on_full: deny`, and there is no room for another counter.
+pub const COUNTERS_FULL: Reason = Reason("counters_full");
+/// `Retry-After` then: room comes back when others' counters are whole again, and nobody knows when that is.
+pub(super) const COUNTERS_FULL_SECONDS: u32 = 60;
 /// The reason when a rule of a policy in shadow could not be evaluated.
 const RULE_BROKEN: Reason = Reason("rule_error");
 /// The reason of a pass when rules applied.
@@ -94,6 +99,20 @@ pub(super) struct Refusal {
     pub(super) times: Option<u64>,
 }
 
+impl Refusal {
+    /// The same, because there is no room to count the request: the gateway's want and not the client's doing.
+    pub(super) fn for_want_of_room(self) -> Self {
+        Self {
+            reason: COUNTERS_FULL,
+            retry_after: Some(COUNTERS_FULL_SECONDS),
+            limit: None,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            times: None,
+            ..self
+        }
+    }
+}
+
 impl Evaluation {
     /// Gives everything back: the request is refused after all.
     pub(super) fn undo(&mut self, table: &BucketTable, breakers: &Breakers, now: u64) {
@@ -117,6 +136,10 @@ impl Engine<'_> {
         let mut matches = Matches::new();
         self.policies
             .matching(subject.host(), subject.path(), subject.method(), &mut matches);
+        matches.retain(|place| {
+            let policy = self.policies.get(*place);
+            policy.is_some_and(|policy| when::holds(policy.when.as_ref(), subject, self.stats))
+        });
         let mut evaluation = Evaluation {
             matched: !matches.is_empty(),
             ..Evaluation::default()
@@ -167,7 +190,7 @@ impl Engine<'_> {
         }
         let mut any = false;
         for rule in &policy.rules {
-            if holds(policy, rule, subject)? {
+            if holds(policy, rule, subject)? && when::holds(rule.when.as_ref(), subject, self.stats) {
                 any = true;
                 self.add(policy, rule, subject, round, shadow)?;
             }
@@ -288,20 +311,29 @@ fn longest_fill_ns(policies: &Policies) -> u64 {
 /// The first part in order that refuses, and the limit of the one that takes longest to give way.
 fn refusal(parts: &Parts<'_>, answers: &[Taken]) -> Option<Refusal> {
     let refusing = || parts.iter().zip(answers).filter(|(part, taken)| part.refuses(taken));
-    let (first, _) = refusing().next()?;
-    let (slowest, taken) = refusing().max_by_key(|(_, taken)| taken.retry_after)?;
-    Some(Refusal {
+    let (first, taken) = refusing().next()?;
+    let counted = || refusing().filter(|(_, taken)| !taken.no_room);
+    let named = Refusal {
         reason: first.reason,
         policy: Arc::clone(&first.policy.id),
         rule: first.rule.map(Arc::clone),
-        retry_after: Some(taken.retry_after),
-        limit: slowest.limit(taken),
+        retry_after: None,
+        limit: None,
         status: StatusCode::TOO_MANY_REQUESTS,
         shape: first.shape,
         // The one that is refused is not among those that were counted.
-        times: refusing()
+        times: counted()
             .find_map(|(part, taken)| part.times(taken))
             .map(|times| times + 1),
+    };
+    if taken.no_room {
+        return Some(named.for_want_of_room());
+    }
+    let (slowest, taken) = counted().max_by_key(|(_, taken)| taken.retry_after)?;
+    Some(Refusal {
+        retry_after: Some(taken.retry_after),
+        limit: slowest.limit(taken),
+        ..named
     })
 }
 
@@ -311,7 +343,7 @@ fn would(refusal: &Refusal) -> Decision {
     in_shadow(decision, &refusal.policy, refusal.rule.as_ref())
 }
 
-/// Whether all conditions of a rule hold.
+/// Whether everything that a rule's `match` names is as it says.
 fn holds(policy: &Policy, rule: &Rule, subject: &impl Subject) -> Result<bool, RuleError> {
     for condition in &rule.conditions {
         let holds = subject.equals(&condition.key, &condition.value);

@@ -3,6 +3,7 @@
 
 use portcullis_bundles::format::{Mode, OnMissing};
 use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
+use portcullis_bundles::when::When;
 
 use super::breaker::Answer;
 use super::breakers::{Breakers, Spending};
@@ -10,6 +11,7 @@ use super::charge::{Due, Part, Parts, RuleError, due, loop_part};
 use super::engine::KEY_MISSING;
 use super::round::{CIRCUIT_OPEN, Round};
 use super::subject::Subject;
+use super::when::{self, Told};
 use crate::buckets::{BucketTable, KeyHasher};
 use crate::limit_stats::LimitStats;
 use crate::request::Request;
@@ -25,8 +27,21 @@ pub struct PolicyStep {
     pub priority: i32,
     /// Its blocks, `loop_detection` and `circuit_breaker`, under their own names.
     pub blocks: Vec<RuleStep>,
-    /// Its rules in written order; the fallback last, if it is the one that applies.
+    /// Its condition, if it has one: then it is about the request only when that holds.
+    pub when: Option<WhenStep>,
+    /// Its rules in written order; the fallback last, if it is the one that applies. None when the condition does not hold.
     pub rules: Vec<RuleStep>,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhenStep {
+    /// As it is written.
+    pub text: String,
+    /// Whether it counts as holding.
+    pub holds: bool,
+    /// Why it cannot be told, if it cannot.
+    pub unknown: Option<String>,
 }
 
 /// A rule, or a block that counts as rules do.
@@ -36,6 +51,8 @@ pub struct RuleStep {
     pub name: String,
     /// Its algorithm.
     pub algorithm: &'static str,
+    /// Its condition, if it has one.
+    pub when: Option<WhenStep>,
     /// What becomes of it.
     pub outcome: RuleOutcome,
 }
@@ -52,6 +69,8 @@ pub enum RuleOutcome {
         /// The value that it has.
         found: Option<String>,
     },
+    /// Its condition does not hold.
+    NotNow,
     /// A limit key is missing.
     KeyMissing {
         /// The first one.
@@ -110,15 +129,39 @@ pub fn explain(policies: &Policies, request: &Request<'_>, counting: Counting<'_
         .map(|policy| {
             let mode = policies.mode(policy, request.head.now.unix());
             let aside = shadow || mode == Mode::Shadow;
+            let when = step(policy.when.as_ref(), request);
+            let applies = when.as_ref().is_none_or(|when| when.holds);
             PolicyStep {
                 id: policy.id.to_string(),
                 mode,
                 priority: policy.priority,
-                blocks: explainer.blocks(policy, aside),
-                rules: explainer.rules(policy, aside),
+                when,
+                blocks: if applies {
+                    explainer.blocks(policy, aside)
+                } else {
+                    Vec::new()
+                },
+                rules: if applies {
+                    explainer.rules(policy, aside)
+                } else {
+                    Vec::new()
+                },
             }
         })
         .collect()
+}
+
+/// A condition with what came of it.
+fn step(when: Option<&When>, request: &Request<'_>) -> Option<WhenStep> {
+    let told = when::told(when, request);
+    Some(WhenStep {
+        text: when?.text().to_string(),
+        holds: told != Told::Fails,
+        unknown: match told {
+            Told::Unknown(why) => Some(why),
+            Told::Holds | Told::Fails => None,
+        },
+    })
 }
 
 struct Explainer<'e, 'r> {
@@ -133,6 +176,7 @@ impl Explainer<'_, '_> {
         let step = |name: &'static str, counts: Result<Vec<Counter>, RuleError>| RuleStep {
             name: name.to_owned(),
             algorithm: name,
+            when: None,
             outcome: counts.map_or_else(|error| RuleOutcome::Broken(error.to_string()), RuleOutcome::Counts),
         };
         let now = self.request.head.now;
@@ -153,7 +197,7 @@ impl Explainer<'_, '_> {
     fn breaker(&self, spending: &Spending, now: u64) -> Counter {
         let (answer, left) = self.counting.breakers.look(spending, now);
         let wait = match answer {
-            Answer::Spent => None,
+            Answer::Spent | Answer::NoRoom => None,
             Answer::Open(wait) | Answer::Opened(wait) => Some(wait.map_or(0, |wait| wait.div_ceil(1_000_000_000))),
         };
         Counter {
@@ -171,7 +215,7 @@ impl Explainer<'_, '_> {
             .iter()
             .map(|rule| self.rule(policy, rule, shadow))
             .collect();
-        let unmatched = |step: &RuleStep| matches!(step.outcome, RuleOutcome::Unmatched { .. });
+        let unmatched = |step: &RuleStep| matches!(step.outcome, RuleOutcome::Unmatched { .. } | RuleOutcome::NotNow);
         if let Some(fallback) = &policy.fallback
             && !steps.is_empty()
             && steps.iter().all(unmatched)
@@ -185,6 +229,7 @@ impl Explainer<'_, '_> {
         RuleStep {
             name: rule.name.to_string(),
             algorithm: rule.limit.algorithm(),
+            when: step(rule.when.as_ref(), self.request),
             outcome: self.outcome(policy, rule, shadow),
         }
     }
@@ -202,6 +247,9 @@ impl Explainer<'_, '_> {
                 }
                 Ok(_) => {}
             }
+        }
+        if when::told(rule.when.as_ref(), self.request) == Told::Fails {
+            return RuleOutcome::NotNow;
         }
         let mut parts = Parts::new();
         let hasher = KeyHasher::of(self.counting.secret, rule.identity, shadow);

@@ -19,14 +19,15 @@ mod subject;
 mod tests;
 mod throttle;
 mod trial;
+mod when;
 
 pub use accept::{Unsupported, unsupported};
 pub use breakers::Breakers;
 pub use charge::{BUDGET_EXCEEDED, EXCEEDED, LOOP_DETECTED};
 pub use config::PolicyConfig;
-pub use engine::{ALL_PASSED, NO_POLICY};
+pub use engine::{ALL_PASSED, COUNTERS_FULL, NO_POLICY};
 pub use examiner::{PolicyExaminer, selftest};
-pub use explain::{Counter, Counting, PolicyStep, RuleOutcome, RuleStep, explain};
+pub use explain::{Counter, Counting, PolicyStep, RuleOutcome, RuleStep, WhenStep, explain};
 pub use filter::PolicyFilter;
 pub use replay::{BrokenLine, Changes, Keep, Outcome as RequestOutcome, Recording, Report, replay};
 pub use round::CIRCUIT_OPEN;

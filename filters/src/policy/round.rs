@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use portcullis_bundles::algorithm::CircuitBreaker;
+use portcullis_bundles::format::OnFull;
 use portcullis_bundles::policies::{Policy, Rule};
 use smallvec::SmallVec;
 
@@ -63,6 +64,7 @@ impl Round<'_> {
             cost: told.cost.ok_or_else(numbers)?,
             alert: breaker.alert,
             shadow,
+            own_only: policy.on_full == OnFull::Deny,
         });
         Ok(())
     }
@@ -103,11 +105,13 @@ impl Round<'_> {
 }
 
 fn refusal(spending: &Spending, answer: Answer) -> Option<Refusal> {
-    let (Answer::Open(left) | Answer::Opened(left)) = answer else {
-        return None;
+    let left = match answer {
+        Answer::Spent => return None,
+        Answer::Open(left) | Answer::Opened(left) => left,
+        Answer::NoRoom => None,
     };
     let seconds = |left: u64| u32::try_from(left.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
-    Some(Refusal {
+    let open = Refusal {
         reason: CIRCUIT_OPEN,
         policy: Arc::clone(&spending.policy),
         rule: None,
@@ -116,5 +120,9 @@ fn refusal(spending: &Spending, answer: Answer) -> Option<Refusal> {
         status: StatusCode::TOO_MANY_REQUESTS,
         shape: Shape::Problem,
         times: None,
+    };
+    Some(match answer {
+        Answer::NoRoom => open.for_want_of_room(),
+        _ => open,
     })
 }

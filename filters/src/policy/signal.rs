@@ -77,3 +77,22 @@ fn stage(stages: &[Stage], used_millionths: u64) -> Option<(Reason, u32)> {
 fn loop_delay_ms(used_millionths: u64) -> u32 {
     u32::try_from(used_millionths / 1_000_000 * 100).map_or(MAX_DELAY_MS, |delay| delay.min(MAX_DELAY_MS))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::loop_delay_ms;
+
+    #[test]
+    fn a_loop_is_held_back_by_its_count_and_for_half_a_minute_at_most() {
+        for (count, delay) in [
+            (3, 300),
+            (4, 400),
+            (299, 29_900),
+            (300, 30_000),
+            (301, 30_000),
+            (u64::MAX / 1_000_000, 30_000),
+        ] {
+            assert_eq!(loop_delay_ms(count * 1_000_000), delay, "{count}");
+        }
+    }
+}

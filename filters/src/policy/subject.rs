@@ -6,6 +6,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue};
 use portcullis_bundles::attributes::Attributes;
 use portcullis_bundles::sample::Sample;
+use portcullis_bundles::when::Claim;
 use portcullis_config::key::{IpAttribute, Key};
 use serde_json::Value;
 
@@ -28,6 +29,14 @@ pub(super) trait Subject {
     fn equals(&self, key: &Key, value: &str) -> Result<bool, KeyError> {
         Ok(self.text(key)?.as_deref() == Some(value))
     }
+
+    /// The same for who looks at the text itself; else it is only compared with texts of the bundle.
+    fn whole_text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
+        self.text(key)
+    }
+
+    /// A claim of the verified token. `whole`: more is asked than whether it is a text of the bundle.
+    fn claim(&self, name: &str, whole: bool) -> Option<Claim<'_>>;
 
     /// Adds the value of a key to those that the subject is counted by. False: it is missing.
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError>;
@@ -67,6 +76,10 @@ impl Subject for Request<'_> {
 
     fn equals(&self, key: &Key, value: &str) -> Result<bool, KeyError> {
         attributes::equals(self, key, value)
+    }
+
+    fn claim(&self, name: &str, _: bool) -> Option<Claim<'_>> {
+        self.facts.claims.as_ref()?.get(name).map(Claim::Json)
     }
 
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
@@ -120,6 +133,10 @@ impl Subject for Sample {
             return Err(KeyError::NotScalar(NotScalar));
         }
         Ok(Attributes::get(self, key))
+    }
+
+    fn claim(&self, name: &str, _: bool) -> Option<Claim<'_>> {
+        self.claims.as_ref()?.get(name).map(Claim::Json)
     }
 
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {

@@ -2,11 +2,13 @@
 
 mod budgets;
 mod examiner;
+mod full;
 mod guards;
 mod llm;
 mod rules;
 mod shadow;
 mod trial;
+mod when;
 
 use std::sync::Arc;
 

@@ -154,7 +154,7 @@ fn exports_are_bounded_and_what_is_no_export_is_refused() {
         let _ = Zones::import(&bytes[..length], START);
     }
     let mut lying = bytes.clone();
-    lying[48..56].copy_from_slice(&u64::MAX.to_le_bytes());
+    lying[49..57].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(matches!(Zones::import(&lying, START), Err(ImportError::Damaged)));
     assert_eq!(
         format!("{:?}", bench.zones.entropy()),

@@ -106,7 +106,11 @@ fn read(bytes: &[u8]) -> Option<Zones> {
     let elapsed = same_boot.then(|| now.monotonic_ns.saturating_sub(u64::from_le_bytes(*then)));
     match Zones::import_after(export, elapsed, now) {
         Ok((zones, imported)) => {
-            tracing::info!(buckets = imported.buckets, "counters read from the state folder");
+            tracing::info!(
+                buckets = imported.buckets,
+                breakers = imported.breakers,
+                "counters read from the state folder"
+            );
             Some(zones)
         }
         Err(error) => {

@@ -137,6 +137,14 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
         );
         let help = "Requests that had to share a counter because there was no room for another.";
         out.counter("portcullis_limit_shared_total", help, &labels, table.shared_total());
+        let help = "Requests that needed a counter when there was no room for another, and what became of them.";
+        for (then, count) in [
+            ("denied", table.refused_total()),
+            ("uncounted", table.uncounted_total()),
+        ] {
+            let labels = [("then", then), ("zone", &**zone)];
+            out.counter("portcullis_limit_no_room_total", help, &labels, count);
+        }
     }
     throttles(snapshot, out);
     breakers(snapshot, out);
@@ -167,6 +175,14 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
                 count,
             );
         }
+        let help = "Conditions of policies and rules that could not be told, and counted as holding.";
+        let labels = [("zone", &**zone)];
+        out.counter(
+            "portcullis_conditions_untold_total",
+            help,
+            &labels,
+            stats.untold_conditions(),
+        );
         let help = "Costs that were no usable number.";
         out.counter(
             "portcullis_limit_bad_costs_total",
@@ -247,6 +263,13 @@ fn breakers(snapshot: &Snapshot, out: &mut Exposition) {
             help,
             &[],
             breakers.alerts_total(),
+        );
+        let help = "Requests that were refused because there was no room for another circuit breaker.";
+        out.counter(
+            "portcullis_circuit_breaker_no_room_total",
+            help,
+            &[],
+            breakers.refused_total(),
         );
     }
 }

@@ -7,8 +7,8 @@ use portcullis_bundles::algorithm::LoopDetection;
 use portcullis_bundles::algorithm::loop_detection::LoopAction;
 use portcullis_bundles::policies::Policy;
 
-use super::{Meaning, Part, RuleError};
-use crate::buckets::{Charge, Cost, KeyHasher, Params, Window};
+use super::{Meaning, Part, RuleError, no_room};
+use crate::buckets::{Charge, Cost, KeyHasher, NoRoom, Params, Window};
 use crate::client::Now;
 use crate::policy::llm::account::Role;
 use crate::policy::subject::Subject;
@@ -42,9 +42,11 @@ pub(in crate::policy) fn part<'p>(
     let params = Params::window(Window::from_first(loops.window_seconds, now), free);
     let params = params.ok_or_else(|| RuleError::numbers_of_block(policy, BLOCK))?;
     let charge = Charge::new(hasher.finish_part(super::LOOP_PART), params, Cost::ONE);
-    let charge = match loops.action {
-        LoopAction::Reject => charge,
-        LoopAction::Throttle | LoopAction::Warn => charge.soft(),
+    let charge = match (loops.action, no_room(policy)) {
+        (LoopAction::Reject, NoRoom::Refuse) => charge.without_room(NoRoom::Refuse),
+        // Requests that share a counter are not the same one again and again.
+        (LoopAction::Reject, _) => charge.without_room(NoRoom::Pass),
+        (LoopAction::Throttle | LoopAction::Warn, _) => charge.soft().without_room(NoRoom::Pass),
     };
     Ok(Part {
         policy,

@@ -19,7 +19,7 @@ const MAX_TEXT: usize = 1024;
 /// Most keys whose values are kept.
 const MAX_KEYS: usize = 128;
 /// Before a hash.
-const HASHED: char = '~';
+pub(super) const HASHED: char = '~';
 /// Before a value of a closed list, which is kept as it is.
 const PLAIN: char = '=';
 
@@ -127,9 +127,12 @@ impl Keep {
 
     fn values(&self, request: &Request<'_>, secret: &[u8; 16]) -> Vec<(String, String)> {
         let value = |(key, name): &(Key, Box<str>)| {
-            // What is neither a value nor none was refused; it is kept as missing.
-            let value = attributes::text(request, key).ok().flatten();
-            let text = match (key, value) {
+            let value = attributes::text(request, key);
+            let is_odd = value.is_err() && matches!(key, Key::Jwt(_));
+            // A query that could not be searched was refused; it is kept as missing.
+            let text = match (key, value.ok().flatten()) {
+                // A claim that is a list or a map is there, and equals nothing.
+                (_, None) if is_odd => format!("{HASHED}?"),
                 (_, None) => String::new(),
                 (
                     Key::Ua(_) | Key::Route | Key::Ip(IpAttribute::Type | IpAttribute::Tor | IpAttribute::Country),

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use http::HeaderName;
 use portcullis_bundles::attributes::Attributes;
 use portcullis_bundles::policies::Policies;
+use portcullis_bundles::when::Claim;
 use portcullis_config::key::Key;
 
 use super::super::subject::Subject;
-use super::record::{Line, hashed};
+use super::record::{HASHED, Line, hashed};
 use crate::attributes::KeyError;
 use crate::buckets::KeyHasher;
 use crate::facts::Asked;
@@ -213,6 +214,21 @@ impl Subject for Replayed<'_> {
 
     fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
         Ok(Attributes::get(self, key))
+    }
+
+    /// Of most values only a hash was kept, which is good enough to be compared with.
+    fn whole_text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError> {
+        let text = self.value(key).map(|(text, _)| text);
+        let hashed = text.is_some_and(|text| text.starts_with(HASHED));
+        self.short.set(self.short.get() || hashed);
+        Ok(text.filter(|_| !hashed).map(Cow::Borrowed))
+    }
+
+    fn claim(&self, name: &str, whole: bool) -> Option<Claim<'_>> {
+        let text = self.value(&Key::Jwt(name.into())).map(|(text, _)| text)?;
+        // What kind of value it was is not known.
+        self.short.set(self.short.get() || whole);
+        (!whole).then_some(Claim::Text(Cow::Borrowed(text)))
     }
 
     fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {

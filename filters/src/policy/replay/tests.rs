@@ -81,6 +81,45 @@ fn conditions_and_switches_are_compared_by_their_hashes() {
 }
 
 #[test]
+fn conditions_are_judged_as_far_as_hashes_can_tell() {
+    let old = policies(100, "");
+    let keys = ["header:x-plan", "jwt:plan"].map(|key| key.parse().unwrap());
+    let request = RequestBuilder::get("/v1/items")
+        .header("X-Plan", "free")
+        .claims(serde_json::json!({ "plan": "free" }));
+    let keep = Keep::of(Some(&old), &keys);
+    let line = request.with(&mut request.facts(), |request| {
+        keep.line(request, &SECRET, ALLOWED).unwrap()
+    });
+    for (when, denied, unjudged) in [
+        ("request.headers.x_plan == 'free'", 1, 0),
+        ("request.headers.x_plan == 'paid'", 0, 0),
+        (
+            "request.headers.x_plan in ['paid', 'free'] && has(jwt.claims.plan)",
+            1,
+            0,
+        ),
+        ("jwt.claims.plan != 'free'", 0, 0),
+        ("request.path.startsWith('/v1/') && request.method == 'GET'", 1, 0),
+        ("request.headers.x_plan.startsWith('f')", 0, 1),
+        ("jwt.claims.plan > 'a'", 0, 1),
+        ("request.headers.x_other == 'a'", 0, 1),
+    ] {
+        let rule = format!(
+            "- id: b\n  spec:\n    selector: {{ pathPrefix: /v1 }}\n    when: \"{when}\"\n    rules:\n    - {{ name: r, limit_keys: [], algorithm: cost_based, algorithm_config: {{ budget: 1, period: 7d, cost_key: fixed, fixed_cost: 1, staged_actions: [{{ threshold_percent: 100, action: reject }}] }} }}\n"
+        );
+        let new = policies(100, &rule);
+        let recorded = [line.clone(), line.clone()];
+        let report = replay(&read(&recorded, &[&old, &new]), Some(&old), &new);
+        assert_eq!(
+            (report.new_denies.total, report.unjudged),
+            (denied, 2 * unjudged),
+            "{when}"
+        );
+    }
+}
+
+#[test]
 fn a_key_that_was_not_recorded_is_told() {
     let old = policies(100, "");
     let recorded = lines(&Keep::of(Some(&old), &[]), "/v1/items", "k", 3);

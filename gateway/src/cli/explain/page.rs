@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use portcullis_bundles::format::{Mode as PolicyMode, OnMissing};
 use portcullis_config::site::{Mode, OnError};
-use portcullis_filters::policy::{Counter, PolicyStep, RuleOutcome, RuleStep};
+use portcullis_filters::policy::{Counter, PolicyStep, RuleOutcome, RuleStep, WhenStep};
 use portcullis_filters::record::Decision;
 use serde_json::{Value, json};
 
@@ -109,13 +109,39 @@ fn policy_lines(policy: &PolicyStep) -> String {
         PolicyMode::Shadow => "in shadow",
     };
     let mut lines = format!("  {}: {mode}, priority {}\n", policy.id, policy.priority);
+    if let Some(when) = &policy.when {
+        let _ = writeln!(lines, "    {}", self::when(when, "the policy is"));
+    }
     for block in &policy.blocks {
         let _ = writeln!(lines, "    {}: {}", block.name, rule(block));
     }
     for rule in &policy.rules {
-        let _ = writeln!(lines, "    {} ({}): {}", rule.name, rule.algorithm, self::rule(rule));
+        let when = rule.when.as_ref().filter(|when| when.unknown.is_some());
+        let when = when.map(|when| format!("{}; ", self::when(when, "it is")));
+        let when = when.unwrap_or_default();
+        let _ = writeln!(
+            lines,
+            "    {} ({}): {when}{}",
+            rule.name,
+            rule.algorithm,
+            self::rule(rule)
+        );
     }
     lines
+}
+
+/// A condition; `about` is what it is the condition of.
+fn when(when: &WhenStep, about: &str) -> String {
+    let WhenStep { text, holds, unknown } = when;
+    match unknown {
+        Some(why) => format!("`{text}` cannot be told ({why}): {about} evaluated all the same"),
+        None if *holds => format!("`{text}` holds"),
+        None => format!("`{text}` does not hold: {about} not about this request"),
+    }
+}
+
+fn when_json(when: &WhenStep) -> Value {
+    json!({ "text": when.text, "holds": when.holds, "unknown": when.unknown })
 }
 
 fn rule(rule: &RuleStep) -> String {
@@ -125,6 +151,10 @@ fn rule(rule: &RuleStep) -> String {
                 .as_ref()
                 .map_or_else(|| "missing".to_owned(), |found| format!("`{found}`"));
             format!("does not apply: {key} is {found}, not `{wanted}`")
+        }
+        RuleOutcome::NotNow => {
+            let text = rule.when.as_ref().map_or("", |when| &when.text);
+            format!("does not apply: `{text}` does not hold")
         }
         RuleOutcome::KeyMissing { key, then } => {
             let then = match then {
@@ -217,17 +247,20 @@ fn policy_json(policy: &PolicyStep) -> Value {
     let one = |rule: &RuleStep| {
         let (outcome, counters) = match &rule.outcome {
             RuleOutcome::Unmatched { .. } => ("unmatched", Vec::new()),
+            RuleOutcome::NotNow => ("not_now", Vec::new()),
             RuleOutcome::KeyMissing { .. } => ("key_missing", Vec::new()),
             RuleOutcome::Broken(_) => ("broken", Vec::new()),
             RuleOutcome::Counts(counters) => ("counts", counters.iter().map(counter_json).collect()),
         };
         json!({
             "name": rule.name, "algorithm": rule.algorithm, "outcome": outcome, "why": self::rule(rule), "counters": counters,
+            "when": rule.when.as_ref().map(when_json),
         })
     };
     json!({
         "id": policy.id, "shadow": policy.mode == PolicyMode::Shadow, "priority": policy.priority,
         "blocks": policy.blocks.iter().map(one).collect::<Vec<_>>(),
+        "when": policy.when.as_ref().map(when_json),
         "rules": policy.rules.iter().map(one).collect::<Vec<_>>(),
     })
 }
