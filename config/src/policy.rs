@@ -43,6 +43,20 @@ pub struct Policy {
     /// Names that this gateway goes by beside `control_plane.edge_id`: a bundle with an `audience` must have one of them.
     #[serde(default)]
     pub audience: Vec<String>,
+    /// How `Retry-After` of refusals is spread, so that clients that were refused together do not come back together.
+    #[serde(default)]
+    pub retry_jitter: RetryJitter,
+}
+
+/// How `Retry-After` is spread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryJitter {
+    /// By random bytes of this instance, so that no client can tell its number.
+    #[default]
+    Salted,
+    /// As Fairvisor Edge does: every instance gives a client the same number.
+    Public,
 }
 
 fn max_bytes() -> ByteSize {

@@ -33,13 +33,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(env: &BuildEnv<'_>) -> Self {
-        Self {
-            salt: if env.zones.public_jitter() {
-                Salt::Public
-            } else {
-                Salt::Own(env.zones.entropy().jitter_salt)
-            },
-        }
+        Self { salt: env.salt() }
     }
 
     /// Of a chain that lets nothing pass.

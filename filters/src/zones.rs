@@ -71,7 +71,6 @@ impl fmt::Display for OneShape {
 #[derive(Debug, Clone)]
 pub struct Zones {
     entropy: Entropy,
-    public_jitter: bool,
     generation: u64,
     by_id: BTreeMap<Id, Zone>,
 }
@@ -95,17 +94,9 @@ impl Zones {
     pub fn new(entropy: Entropy) -> Self {
         Self {
             entropy,
-            public_jitter: false,
             generation: 0,
             by_id: BTreeMap::new(),
         }
-    }
-
-    /// The same, with `Retry-After` of kill switches spread as Fairvisor Edge does: without the salt.
-    #[must_use]
-    pub fn with_public_jitter(mut self, public: bool) -> Self {
-        self.public_jitter = public;
-        self
     }
 
     /// The instance's random bytes.

@@ -13,7 +13,7 @@ use portcullis_config::diagnostic::{Diagnostic, Diagnostics, codes};
 use portcullis_config::document::Document;
 use portcullis_config::gateway::Config;
 use portcullis_config::load::Loaded;
-use portcullis_config::policy::Expired;
+use portcullis_config::policy::{Expired, RetryJitter};
 use portcullis_config::site::{self, Site};
 use portcullis_filters::chain::Chain;
 use portcullis_filters::limit_headers::Dialects;
@@ -62,7 +62,9 @@ pub fn compile(loaded: &Loaded, heritage: &Heritage<'_>) -> Result<Gateway, Diag
         };
         compiler.routes(&mut routes, &mut out);
     }
-    let unrouted = Chain::bare(&mut BuildEnv::new(&mut zones, &config.identity.issuers, "-"));
+    let jitter = jitter(config);
+    let unrouted = BuildEnv::new(&mut zones, &config.identity.issuers, "-");
+    let unrouted = Chain::bare(&mut unrouted.with_jitter(jitter));
     let listeners: Vec<&str> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     match upstreams {
         Some(upstreams) if out.is_empty() => Ok(Gateway {
@@ -150,7 +152,8 @@ impl SiteCompiler<'_> {
             let mut env = BuildEnv::new(self.zones, &self.config.identity.issuers, &name)
                 .with_site(&scope, self.site.filters.len())
                 .with_policy(self.config.policy.is_some())
-                .with_geoip(self.config.geoip.as_ref());
+                .with_geoip(self.config.geoip.as_ref())
+                .with_jitter(jitter(self.config));
             let chain = Chain::build(&specs, self.document, &mut env, out);
             let action = self.action(route, place, out);
             let (Some(chain), Some(action)) = (chain, action) else {
@@ -317,4 +320,13 @@ pub fn idle_switch<'s>(config: &Config, mut switches: impl Iterator<Item = &'s S
             switch.key
         ))
     })
+}
+
+/// How `Retry-After` is spread.
+fn jitter(config: &Config) -> RetryJitter {
+    config
+        .policy
+        .as_ref()
+        .map(|policy| policy.retry_jitter)
+        .unwrap_or_default()
 }

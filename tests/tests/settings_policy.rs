@@ -318,3 +318,28 @@ fn ca_of_the_bundle() {
         assert_eq!((version, reason.as_str()), expected, "{ca}");
     }
 }
+
+#[test]
+fn retry_jitter() {
+    let signer = Signer::new("k1");
+    let killed = "bundle_version: 1\npolicies: []\nkill_switches: [{ scope_key: header:x-kill, scope_value: stop }]\n";
+    let numbers = |more: &[&str]| {
+        let trust = trust(&signer);
+        let keys: Vec<&str> = [FILE, &trust].into_iter().chain(more.iter().copied()).collect();
+        let gateway = Builder::new(&policy(&keys))
+            .file("policy.bundle", signer.sign(killed))
+            .start();
+        ["/api/v1/chat", "/a", "/b", "/c"].map(|path| {
+            let answer = h1::get(gateway.public, "a.example", path, &[("X-Kill", "stop")]);
+            assert_eq!(answer.status, 429);
+            let seconds: u32 = answer.header("retry-after").expect("a time").parse().expect("seconds");
+            assert!((3600..=5400).contains(&seconds), "{seconds}");
+            seconds
+        })
+    };
+    let public = numbers(&["retry_jitter: public"]);
+    assert_eq!(public[0], 5099, "the number that every edge gives this client");
+    for salted in [numbers(&[]), numbers(&["retry_jitter: salted"])] {
+        assert_ne!(salted, public, "a number that nobody else knows");
+    }
+}

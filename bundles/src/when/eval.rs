@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use portcullis_config::key::Key;
 use serde_json::Value as Json;
 
-use super::check::{Access, Expr, Function, Sign, Step};
+use super::expr::{Access, Expr, Function, Sign, Step};
 use super::{Claim, Environment, MAX_COST, NODE_COST};
 
 /// Why it cannot be told whether a condition holds.

@@ -8,6 +8,7 @@
 
 mod check;
 mod eval;
+mod expr;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use portcullis_config::key::Key;
 use serde_json::Value;
 
-use check::Expr;
 pub use eval::Broken;
+use expr::Expr;
 
 /// Longest expression, in bytes.
 pub const MAX_LENGTH: usize = 2048;

@@ -14,8 +14,6 @@ pub struct PolicyConfig {
     pub max_keys: usize,
     /// How many requests a budget may hold back.
     pub throttle: ThrottleConfig,
-    /// How `Retry-After` is spread.
-    pub retry_jitter: RetryJitter,
     /// How much of a request's body is held back for a rule that has to see the prompt (`token_bucket_llm`). Such a rule
     /// refuses a larger one. At most 64MiB.
     pub max_prompt: ByteSize,
@@ -32,23 +30,11 @@ pub struct ThrottleConfig {
     pub max_delay: Duration,
 }
 
-/// How `Retry-After` is spread.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryJitter {
-    /// By random bytes of this instance, so that no client can tell its number.
-    #[default]
-    Salted,
-    /// As Fairvisor Edge does.
-    Public,
-}
-
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
             max_keys: 1 << 20,
             throttle: ThrottleConfig::default(),
-            retry_jitter: RetryJitter::default(),
             max_prompt: ByteSize::mib(1),
         }
     }

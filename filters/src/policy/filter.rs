@@ -10,7 +10,7 @@ use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::site::Mode;
 
 use super::breakers::Breakers;
-use super::config::{PolicyConfig, RetryJitter, ThrottleConfig};
+use super::config::{PolicyConfig, ThrottleConfig};
 use super::engine::{Engine, Evaluation, Refusal};
 use super::llm::account::{Books, CUT, Ledger};
 use super::llm::stats::LlmStats;
@@ -96,18 +96,14 @@ impl Filter for PolicyFilter {
             .open(ZONE, &OneShape)
             .map_err(|error| env.zone_error("", &error))?;
         check(&config, env)?;
-        let entropy = env.zones.entropy();
         Ok(Self {
             table,
             breakers,
             stats,
             llm,
             max_prompt: usize::try_from(config.max_prompt.get()).unwrap_or(usize::MAX),
-            secret: entropy.hash_key,
-            salt: match config.retry_jitter {
-                RetryJitter::Salted => Salt::Own(entropy.jitter_salt),
-                RetryJitter::Public => Salt::Public,
-            },
+            secret: env.zones.entropy().hash_key,
+            salt: env.salt(),
             throttle,
             queue: config.throttle,
             shadow: env.mode == Mode::Shadow,

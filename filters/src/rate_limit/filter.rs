@@ -82,7 +82,7 @@ impl Filter for RateLimit {
             cost,
             on_missing: config.on_missing,
             status: config.status.0,
-            salt: Salt::Own(entropy.jitter_salt),
+            salt: env.salt(),
             table,
             stats,
         })

@@ -8,6 +8,7 @@ use portcullis_config::decode::decode;
 use portcullis_config::diagnostic::Diagnostics;
 use portcullis_config::document::Document;
 use portcullis_config::identity::Identity;
+use portcullis_config::policy::RetryJitter;
 use portcullis_config::site::Link;
 use portcullis_config::span::SourceMap;
 use serde::Deserialize;
@@ -36,6 +37,8 @@ pub struct Bench {
 struct Snippet {
     #[serde(default)]
     identity: Identity,
+    #[serde(default)]
+    retry_jitter: RetryJitter,
     #[serde(default)]
     filters: Vec<Link>,
     /// How many of them are the site's.
@@ -93,8 +96,9 @@ pub(crate) fn try_bench_of(filters: &[FilterDef], zones: &Zones, yaml: &str) -> 
     let document = Document::parse_yaml_into(&sources, file, &mut out);
     let chain = document.and_then(|document| {
         let snippet: Snippet = decode(&document, document.root(), &[], &mut out)?;
-        let mut env =
-            BuildEnv::new(&mut builder, &snippet.identity.issuers, "test").with_site("site", snippet.site_links);
+        let mut env = BuildEnv::new(&mut builder, &snippet.identity.issuers, "test")
+            .with_site("site", snippet.site_links)
+            .with_jitter(snippet.retry_jitter);
         Chain::build_of(filters, &snippet.filters, &document, &mut env, &mut out)
     });
     match chain {

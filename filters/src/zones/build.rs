@@ -7,9 +7,11 @@ use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::document::{Document, NodeId};
 use portcullis_config::geoip::GeoIp;
 use portcullis_config::identity::Issuer;
+use portcullis_config::policy::RetryJitter;
 use portcullis_config::site::{self, Mode};
 
 use super::{Entropy, Id, MAX_UNUSED, Zone, ZoneState, Zones};
+use crate::jitter::Salt;
 
 /// The zones of a snapshot that is being built.
 #[derive(Debug)]
@@ -56,11 +58,6 @@ impl ZonesBuilder {
             zones,
             terms: BTreeMap::new(),
         }
-    }
-
-    /// Whether `Retry-After` of kill switches is spread without the salt.
-    pub(crate) fn public_jitter(&self) -> bool {
-        self.zones.public_jitter
     }
 
     /// The instance's random bytes.
@@ -178,6 +175,7 @@ pub struct BuildEnv<'a> {
     pub policy: bool,
     /// What the configuration knows of addresses.
     pub geoip: Option<&'a GeoIp>,
+    jitter: RetryJitter,
     site: Option<(&'a str, usize)>,
     settings: Option<(&'a Document, NodeId)>,
 }
@@ -193,6 +191,7 @@ impl<'a> BuildEnv<'a> {
             mode: Mode::Enforce,
             policy: true,
             geoip: None,
+            jitter: RetryJitter::default(),
             site: None,
             settings: None,
         }
@@ -220,6 +219,21 @@ impl<'a> BuildEnv<'a> {
         self
     }
 
+    /// Says how `Retry-After` is spread.
+    #[must_use]
+    pub fn with_jitter(mut self, jitter: RetryJitter) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// What `Retry-After` is spread by.
+    pub fn salt(&self) -> Salt {
+        match self.jitter {
+            RetryJitter::Salted => Salt::Own(self.zones.entropy().jitter_salt),
+            RetryJitter::Public => Salt::Public,
+        }
+    }
+
     /// The scope of the link at a place of a chain.
     pub(crate) fn scope_of(&self, place: usize) -> &'a str {
         self.site
@@ -243,6 +257,7 @@ impl<'a> BuildEnv<'a> {
             mode: spec.mode,
             policy: self.policy,
             geoip: self.geoip,
+            jitter: self.jitter,
             site: None,
             settings: Some((document, spec.settings)),
         }

@@ -50,7 +50,7 @@ pub fn text(environment: &Environment, state_dir: &Path) -> String {
     };
     let _ = writeln!(
         out,
-        "policy: {{ bundle: {{ {bundle} }}, insecure_unsigned: true, state_dir: {} }}",
+        "policy: {{ bundle: {{ {bundle} }}, insecure_unsigned: true, retry_jitter: public, state_dir: {} }}",
         quoted(&state_dir.display().to_string())
     );
     if let Bundle::Saas {
@@ -76,7 +76,7 @@ pub fn text(environment: &Environment, state_dir: &Path) -> String {
     };
     let _ = writeln!(
         out,
-        "sites: [{{ hosts: [\"*\"], filters: [{{ policy: {{ max_keys: {keys}, retry_jitter: public }} }}], routes: [{{ name: edge, {action} }}] }}]"
+        "sites: [{{ hosts: [\"*\"], filters: [{{ policy: {{ max_keys: {keys} }} }}], routes: [{{ name: edge, {action} }}] }}]"
     );
     out
 }

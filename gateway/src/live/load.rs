@@ -78,12 +78,11 @@ impl Live {
             Some(kept) => kept,
             None => Zones::new(entropy()?),
         };
-        let zones = &zones.with_public_jitter(stand_in.is_some());
         let observers = Observers::start(&loaded.config)?;
         let gateway = compile(
             &loaded,
             &Heritage {
-                zones,
+                zones: &zones,
                 upstreams: None,
                 metrics: &observers.metrics,
                 geoip: None,

@@ -150,7 +150,9 @@ fn reserve(
 ) -> Result<(), TestCaseError> {
     let kinds: &[bool] = if both { &[true, false] } else { &[true] };
     let mut charges: Vec<Charge> = kinds.iter().map(|kind| ledger.charge(*kind, value, cost)).collect();
-    charges.iter_mut().for_each(|charge| charge.no_room = no_room);
+    for charge in &mut charges {
+        charge.no_room = no_room;
+    }
     let mut answers = SmallVec::new();
     let all = table.take_all(&charges, ledger.now().monotonic_ns, &mut answers);
     let whole = i64::from(cost);

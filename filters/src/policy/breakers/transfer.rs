@@ -23,7 +23,7 @@ impl Breakers {
                 for (key, entry) in lock(shard).iter() {
                     let wanted = entry.breaker.is_open() == open && !entry.breaker.is_idle(now);
                     let name = entry.policy.as_deref().unwrap_or_default();
-                    if wanted && out.len() + FIXED + name.len() <= end && name.len() <= usize::from(u16::MAX) {
+                    if wanted && out.len() + FIXED + name.len() <= end && u16::try_from(name.len()).is_ok() {
                         encode(*key, entry, place, now, out);
                         count += 1;
                     }

@@ -198,7 +198,7 @@ fn the_public_jitter_is_the_same_everywhere() {
         jitter_salt: [7; 16],
         ..ENTROPY
     };
-    let public = "filters: [{ policy: { retry_jitter: public } }]";
+    let public = "retry_jitter: public\nfilters: [{ policy: {} }]";
     assert_eq!(after_of(public, ENTROPY), after_of(public, other()));
     let salted = "filters: [{ policy: {} }]";
     assert_ne!(after_of(salted, ENTROPY), after_of(salted, other()));
