@@ -7,6 +7,7 @@
 
 pub mod bundle;
 pub mod config;
+pub mod decision;
 pub mod http1;
 #[path = "../../gateway/src/strict/tests/reference.rs"]
 mod http1_model;
@@ -18,6 +19,32 @@ pub mod seeds;
 #[path = "../../gateway/src/strict/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports)] // the gateway uses the rest
 mod strict;
+/// Of the decision service what reads questions, for the same reason.
+#[path = "../../gateway/src"]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod gateway {
+    pub mod client;
+    pub mod intake;
+    pub mod decision {
+        pub mod described;
+        pub mod ext_authz;
+        pub mod messages;
+        mod protocol;
+
+        pub use self::protocol::Protocol;
+    }
+}
+
+use gateway::{client, intake};
+use portcullis_filters::verdict::{Denial, Reason};
+
+/// As the gateway does.
+impl From<strict::Case> for Denial {
+    fn from(case: strict::Case) -> Self {
+        let status = http::StatusCode::from_u16(case.row().status).unwrap_or(http::StatusCode::BAD_REQUEST);
+        Self::new(status, Reason(case.reason()))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -40,6 +67,11 @@ mod tests {
     #[test]
     fn config() {
         holds(100, &config::seeds(), config::check);
+    }
+
+    #[test]
+    fn decision() {
+        holds(30, &decision::seeds(), decision::check);
     }
 
     #[test]

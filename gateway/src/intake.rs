@@ -6,9 +6,7 @@ use std::borrow::Cow;
 use http::{Method, Version, header};
 use pingora_http::RequestHeader;
 use portcullis_config::path::{self, PathError};
-use portcullis_filters::verdict::{Denial, Reason};
 
-use crate::problem;
 use crate::strict::{Case, TABLE, target};
 
 /// What a request asks for, in one form.
@@ -22,13 +20,6 @@ pub struct Target {
     pub path: Box<str>,
     /// Without the question mark, as sent.
     pub query: Option<Box<str>>,
-}
-
-/// A refusal as filters make them.
-impl From<Case> for Denial {
-    fn from(case: Case) -> Self {
-        Self::new(problem::status(case), Reason(case.reason())).detail(problem::detail(case))
-    }
 }
 
 /// Whether a refusal for this reason leaves open where the request ends: the connection is closed then.

@@ -8,6 +8,7 @@ use http::{StatusCode, header};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
+use portcullis_filters::verdict::{Denial, Reason};
 
 use crate::strict::Case;
 
@@ -45,6 +46,13 @@ pub fn detail(case: Case) -> String {
 /// The body of the refusal of a request that breaks the form of one.
 pub fn of(case: Case, request_id: &str) -> Bytes {
     body(status(case), case.reason(), Some(&detail(case)), request_id)
+}
+
+/// A refusal as filters make them.
+impl From<Case> for Denial {
+    fn from(case: Case) -> Self {
+        Self::new(status(case), Reason(case.reason())).detail(detail(case))
+    }
 }
 
 /// The status of a case.

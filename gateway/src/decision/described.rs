@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora_http::RequestHeader;
 use portcullis_filters::verdict::{Denial, Reason};
 
-use super::{Protocol, behind_prefix};
+use super::protocol::{Protocol, behind_prefix};
 use crate::client::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::intake::{self, Target};
 use crate::strict::target;
@@ -79,14 +79,7 @@ impl Described {
         } else {
             Cow::Borrowed(only(headers, &fields.host)?)
         };
-        Ok(Self {
-            protocol,
-            target: intake::described(&method, target, &host)?,
-            method,
-            headers: None,
-            source: None,
-            tls: None,
-        })
+        Self::with_its_fields(protocol, method, target, &host)
     }
 
     /// The request itself, behind a prefix.
@@ -95,10 +88,14 @@ impl Described {
         let (authority, rest) = target::split(raw, request.method.as_str())?;
         let host = intake::authority(request, authority)?;
         let method = method(request.method.as_str())?;
-        let target = behind_prefix(rest).unwrap_or_default();
+        Self::with_its_fields(protocol, method, behind_prefix(rest).unwrap_or_default(), &host)
+    }
+
+    /// A request whose fields came with the question.
+    fn with_its_fields(protocol: Protocol, method: Method, target: &str, host: &str) -> Result<Self, Denial> {
         Ok(Self {
             protocol,
-            target: intake::described(&method, target, &host)?,
+            target: intake::described(&method, target, host)?,
             method,
             headers: None,
             source: None,

@@ -95,54 +95,12 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
     }
 
     fn read(mut self) -> Result<Environment, String> {
-        let mode = self.text("FAIRVISOR_MODE");
-        let saas = self.text("FAIRVISOR_SAAS_URL");
-        let edge_id = self.text("FAIRVISOR_EDGE_ID");
-        let file = self.text("FAIRVISOR_CONFIG_FILE");
-        if saas.is_some() && edge_id.is_none() {
-            return Err("FAIRVISOR_EDGE_ID is required when FAIRVISOR_SAAS_URL is set".into());
-        }
-        if saas.is_some() && self.text("FAIRVISOR_EDGE_TOKEN").is_none() {
-            return Err("FAIRVISOR_EDGE_TOKEN is required when FAIRVISOR_SAAS_URL is set".into());
-        }
-        if saas.is_none() && file.is_none() {
-            return Err("set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)".into());
-        }
-        let mode = match mode.as_deref() {
-            None | Some("decision_service") => Mode::DecisionService,
-            Some("reverse_proxy") => Mode::ReverseProxy,
-            Some(_) => return Err("FAIRVISOR_MODE must be decision_service or reverse_proxy".into()),
-        };
-        let backend = match (mode, self.text("FAIRVISOR_BACKEND_URL")) {
-            (Mode::DecisionService, _) => None,
-            (Mode::ReverseProxy, None) => {
-                return Err("FAIRVISOR_BACKEND_URL is required when FAIRVISOR_MODE=reverse_proxy".into());
-            }
-            (Mode::ReverseProxy, Some(url)) => Some(Backend::parse(&url)?),
-        };
-        let poll_interval = self.seconds("FAIRVISOR_CONFIG_POLL_INTERVAL", 30)?;
-        let heartbeat_interval = self.seconds("FAIRVISOR_HEARTBEAT_INTERVAL", 5)?;
-        let event_flush_interval = self.seconds("FAIRVISOR_EVENT_FLUSH_INTERVAL", 60)?;
-        let bundle = match (saas, file) {
-            (Some(url), file) => {
-                if file.is_some() {
-                    let text = "FAIRVISOR_CONFIG_FILE is not read: bundles come from FAIRVISOR_SAAS_URL";
-                    self.warnings.push(text.into());
-                }
-                Bundle::Saas {
-                    url,
-                    edge_id: edge_id.unwrap_or_default(),
-                    poll_interval,
-                    heartbeat_interval,
-                    event_flush_interval,
-                }
-            }
-            (None, file) => Bundle::File(file.unwrap_or_default().into()),
-        };
+        self.check_sources()?;
+        let mode = self.mode()?;
         Ok(Environment {
             mode,
-            bundle,
-            backend,
+            backend: self.backend(mode)?,
+            bundle: self.bundle()?,
             counter_bytes: self.size("FAIRVISOR_SHARED_DICT_SIZE", 128 << 20)?,
             log_level: self.log_level()?,
             threads: self.threads()?,
@@ -153,6 +111,61 @@ impl<G: Fn(&str) -> Option<String>> Variables<G> {
             geoip: self.geoip(),
             debug: self.text("FAIRVISOR_DEBUG_SESSION_SECRET").is_some(),
             warnings: self.warnings,
+        })
+    }
+
+    /// What that container looks at first.
+    fn check_sources(&self) -> Result<(), String> {
+        let has = |name| self.text(name).is_some();
+        if has("FAIRVISOR_SAAS_URL") {
+            for name in ["FAIRVISOR_EDGE_ID", "FAIRVISOR_EDGE_TOKEN"] {
+                if !has(name) {
+                    return Err(format!("{name} is required when FAIRVISOR_SAAS_URL is set"));
+                }
+            }
+        } else if !has("FAIRVISOR_CONFIG_FILE") {
+            return Err("set FAIRVISOR_SAAS_URL (SaaS mode) or FAIRVISOR_CONFIG_FILE (standalone mode)".into());
+        }
+        Ok(())
+    }
+
+    fn mode(&self) -> Result<Mode, String> {
+        match self.text("FAIRVISOR_MODE").as_deref() {
+            None | Some("decision_service") => Ok(Mode::DecisionService),
+            Some("reverse_proxy") => Ok(Mode::ReverseProxy),
+            Some(_) => Err("FAIRVISOR_MODE must be decision_service or reverse_proxy".into()),
+        }
+    }
+
+    fn backend(&self, mode: Mode) -> Result<Option<Backend>, String> {
+        match (mode, self.text("FAIRVISOR_BACKEND_URL")) {
+            (Mode::DecisionService, _) => Ok(None),
+            (Mode::ReverseProxy, None) => {
+                Err("FAIRVISOR_BACKEND_URL is required when FAIRVISOR_MODE=reverse_proxy".into())
+            }
+            (Mode::ReverseProxy, Some(url)) => Backend::parse(&url).map(Some),
+        }
+    }
+
+    /// Where the bundle comes from. What is said of a control plane is checked without one too.
+    fn bundle(&mut self) -> Result<Bundle, String> {
+        let poll_interval = self.seconds("FAIRVISOR_CONFIG_POLL_INTERVAL", 30)?;
+        let heartbeat_interval = self.seconds("FAIRVISOR_HEARTBEAT_INTERVAL", 5)?;
+        let event_flush_interval = self.seconds("FAIRVISOR_EVENT_FLUSH_INTERVAL", 60)?;
+        let file = self.text("FAIRVISOR_CONFIG_FILE");
+        let Some(url) = self.text("FAIRVISOR_SAAS_URL") else {
+            return Ok(Bundle::File(file.unwrap_or_default().into()));
+        };
+        if file.is_some() {
+            let text = "FAIRVISOR_CONFIG_FILE is not read: bundles come from FAIRVISOR_SAAS_URL";
+            self.warnings.push(text.into());
+        }
+        Ok(Bundle::Saas {
+            url,
+            edge_id: self.text("FAIRVISOR_EDGE_ID").unwrap_or_default(),
+            poll_interval,
+            heartbeat_interval,
+            event_flush_interval,
         })
     }
 

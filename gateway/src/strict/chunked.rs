@@ -4,6 +4,7 @@
 use super::Rules;
 use super::class::{is_blank, is_token, is_value};
 use super::compat::Leniency;
+use super::extension::{Ext, Step};
 use super::table::Case;
 
 /// Most digits of a size, zeros in front included.
@@ -72,21 +73,6 @@ enum At {
     ValueEnd,
     /// The last line feed.
     LastEnd,
-}
-
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ext {
-    BeforeName,
-    Name,
-    AfterName,
-    BeforeValue,
-    Token,
-    Quoted,
-    Escaped,
-    /// Behind the closing quote.
-    Closed,
-    AfterValue,
 }
 
 /// Reads one chunked body.
@@ -182,9 +168,10 @@ impl Chunked {
             },
             At::Extension { size, at } => {
                 self.pay()?;
-                match extension(at, byte)? {
-                    Some(at) => Ok(At::Extension { size, at }),
-                    None => ended(size),
+                match at.step(byte) {
+                    Step::On(at) => Ok(At::Extension { size, at }),
+                    Step::Ended => ended(size),
+                    Step::Wrong => Err(Case::ChunkExtension),
                 }
             }
             At::SizeEnd { size } if byte == b'\n' => Ok(if size == 0 { At::Line } else { At::Data { left: size } }),
@@ -274,26 +261,6 @@ fn ended(size: u64) -> Result<At, Case> {
         return Err(Case::ChunkSize);
     }
     Ok(At::SizeEnd { size })
-}
-
-/// The next byte of an extension. `None`: it ended its line.
-fn extension(at: Ext, byte: u8) -> Result<Option<Ext>, Case> {
-    let next = match (at, byte) {
-        (Ext::BeforeName | Ext::AfterName | Ext::BeforeValue | Ext::AfterValue, b' ' | b'\t') => at,
-        (Ext::BeforeName | Ext::Name, _) if is_token(byte) => Ext::Name,
-        (Ext::BeforeValue | Ext::Token, _) if is_token(byte) => Ext::Token,
-        (Ext::Name, b' ' | b'\t') => Ext::AfterName,
-        (Ext::Token | Ext::Closed, b' ' | b'\t') => Ext::AfterValue,
-        (Ext::Name | Ext::AfterName, b'=') => Ext::BeforeValue,
-        (Ext::Name | Ext::AfterName | Ext::Token | Ext::Closed | Ext::AfterValue, b';') => Ext::BeforeName,
-        (Ext::Name | Ext::Token | Ext::Closed, b'\r') => return Ok(None),
-        (Ext::BeforeValue, b'"') | (Ext::Escaped, _) if byte == b'"' || is_value(byte) => Ext::Quoted,
-        (Ext::Quoted, b'"') => Ext::Closed,
-        (Ext::Quoted, b'\\') => Ext::Escaped,
-        (Ext::Quoted, _) if is_value(byte) => Ext::Quoted,
-        _ => return Err(Case::ChunkExtension),
-    };
-    Ok(Some(next))
 }
 
 fn hex(byte: u8) -> Option<u8> {

@@ -5,6 +5,7 @@
 mod chunked;
 pub(crate) mod class;
 mod compat;
+pub(crate) mod extension;
 mod head;
 mod table;
 pub mod target;

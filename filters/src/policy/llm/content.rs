@@ -1,10 +1,9 @@
 //! Counts the text in a JSON value without building it: what a model reads in a request, or what it wrote in an event.
 //! Which fields of a document hold such values is the caller's to know.
 
-use std::fmt;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::value::{By, Value, by};
 use super::{MEDIA_TOKENS, tokens_of};
 
 /// What was found so far.
@@ -49,11 +48,14 @@ pub enum Reading {
 }
 
 /// Adds the text of a value to `content`.
-pub struct Count<'c> {
-    /// What was found so far.
-    pub content: &'c mut Content,
-    /// How the value is read.
-    pub reading: Reading,
+pub(super) fn count<'de>(content: &mut Content, reading: Reading) -> By<'de, Count<'_>> {
+    by(Count { content, reading })
+}
+
+/// Counts one value.
+pub(super) struct Count<'c> {
+    content: &'c mut Content,
+    reading: Reading,
 }
 
 /// What the name of a field says about its value.
@@ -79,64 +81,30 @@ impl Name {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Count<'_> {
-    type Value = ();
+impl<'de> Value<'de> for Count<'_> {
+    type Out = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+    fn nothing(self) {}
 
-impl<'de> Visitor<'de> for Count<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+    fn number(self, _: f64) {
         self.content.add_number(self.reading);
-        Ok(())
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.content.add_number(self.reading);
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.content.add_number(self.reading);
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+    fn text(self, text: &str) {
         self.content.add_bytes(text.len());
-        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let reading = self.reading;
-        while seq
-            .next_element_seed(Count {
-                content: &mut *self.content,
-                reading,
-            })?
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list
+            .next_element_seed(count(&mut *self.content, self.reading))?
             .is_some()
         {}
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let reading = self.reading;
-        while let Some((name, bytes)) = map.next_key_seed(Read(|name: &str| (Name::of(name), name.len())))? {
+        while let Some((name, bytes)) = map.next_key_seed(read(|name: &str| (Name::of(name), name.len())))? {
             match (name, reading) {
                 // What a model draws or says is not counted by its bytes.
                 (Name::Silent, Reading::Text | Reading::Answer) | (Name::Media, Reading::Answer) => {
@@ -144,17 +112,14 @@ impl<'de> Visitor<'de> for Count<'_> {
                 }
                 (Name::Media, Reading::Text) => {
                     let mut media = Media::default();
-                    map.next_value_seed(&mut media)?;
+                    map.next_value_seed(by(&mut media))?;
                     media.add_to(self.content);
                 }
                 (_, _) => {
                     if reading == Reading::Schema {
                         self.content.add_bytes(bytes);
                     }
-                    map.next_value_seed(Count {
-                        content: &mut *self.content,
-                        reading,
-                    })?;
+                    map.next_value_seed(count(&mut *self.content, reading))?;
                 }
             }
         }
@@ -180,60 +145,29 @@ impl Media {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Media {
-    type Value = ();
+impl<'de> Value<'de> for &mut Media {
+    type Out = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
+    fn nothing(self) {}
 
-impl<'de> Visitor<'de> for &mut Media {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+    fn text(self, text: &str) {
         self.text.add_bytes(text.len());
+    }
+
+    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(by(&mut *self))?.is_some() {}
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(&mut *self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(kind) =
-            map.next_key_seed(Read(|name: &str| matches!(name, "type" | "media_type" | "mime_type")))?
+            map.next_key_seed(read(|name: &str| matches!(name, "type" | "media_type" | "mime_type")))?
         {
             if kind {
                 let text = |kind: &str| matches!(kind, "text" | "content") || kind.starts_with("text/");
-                self.is_text |= map.next_value_seed(Read(text))?;
+                self.is_text |= map.next_value_seed(read(text))?;
             } else {
-                map.next_value_seed(&mut *self)?;
+                map.next_value_seed(by(&mut *self))?;
             }
         }
         Ok(())
@@ -241,54 +175,21 @@ impl<'de> Visitor<'de> for &mut Media {
 }
 
 /// Reads a text without keeping it; what is no text reads as the empty one.
-pub struct Read<F>(pub F);
-
-impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Read<F> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+pub(super) fn read<'de, T, F: FnOnce(&str) -> T>(then: F) -> By<'de, Text<F>> {
+    by(Text(then))
 }
 
-impl<'de, T, F: FnOnce(&str) -> T> Visitor<'de> for Read<F> {
-    type Value = T;
+/// A text, and what is made of it.
+pub(super) struct Text<F>(F);
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+impl<T, F: FnOnce(&str) -> T> Value<'_> for Text<F> {
+    type Out = T;
+
+    fn nothing(self) -> T {
+        (self.0)("")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<T, E> {
-        Ok((self.0)(""))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<T, E> {
-        Ok((self.0)(""))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {
-        Ok((self.0)(""))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<T, E> {
-        Ok((self.0)(""))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
-        Ok((self.0)(""))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        Ok((self.0)(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok((self.0)(""))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok((self.0)(""))
+    fn text(self, text: &str) -> T {
+        (self.0)(text)
     }
 }

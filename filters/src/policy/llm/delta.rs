@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::content::{Content, Count, Read, Reading};
+use super::content::{Content, Reading, count, read};
 use super::usage::{Number, Usage, Written};
 
 /// Whose shape the events of a stream have.
@@ -101,10 +101,7 @@ impl Delta {
     fn field<'de, A: MapAccess<'de>>(&mut self, field: &Field, map: &mut A) -> Result<(), A::Error> {
         match field {
             Field::Choices => map.next_value_seed(Each(self)),
-            Field::Text => map.next_value_seed(Count {
-                content: &mut self.content,
-                reading: Reading::Answer,
-            }),
+            Field::Text => map.next_value_seed(count(&mut self.content, Reading::Answer)),
             Field::Usage => {
                 let written: Option<Written> = map.next_value()?;
                 self.tell(written.and_then(|written| written.usage()));
@@ -112,7 +109,7 @@ impl Delta {
             }
             Field::Wrapper => map.next_value_seed(Object(self, Field::of_wrapped)),
             Field::Type => {
-                let dialect = map.next_value_seed(Read(dialect))?;
+                let dialect = map.next_value_seed(read(dialect))?;
                 self.dialect = self.dialect.or(dialect);
                 Ok(())
             }
@@ -164,7 +161,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(field) = map.next_key_seed(Read(self.1))? {
+        while let Some(field) = map.next_key_seed(read(self.1))? {
             self.0.field(&field, &mut map)?;
         }
         Ok(())

@@ -13,6 +13,7 @@ pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+mod value;
 
 /// Bytes of text that count as one token where nobody tells the number.
 pub const BYTES_PER_TOKEN: u64 = 4;

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer as _, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
-use super::content::{Content, Count, Read, Reading};
+use super::content::{Content, Reading, count, read};
 use super::usage::Number;
+use super::value::{Value, by};
 use super::{MAX_TOKENS, tokens_of};
 
 /// What a request asks of a model.
@@ -101,7 +102,7 @@ impl<'de> Visitor<'de> for Shape {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
-        while let Some(field) = map.next_key_seed(Read(Field::of))? {
+        while let Some(field) = map.next_key_seed(read(Field::of))? {
             fields.read(&field, &mut map)?;
         }
         Ok(fields)
@@ -113,15 +114,9 @@ impl Fields {
         match field {
             Field::Prompt => {
                 self.has_prompt = true;
-                map.next_value_seed(Count {
-                    content: &mut self.content,
-                    reading: Reading::Text,
-                })
+                map.next_value_seed(count(&mut self.content, Reading::Text))
             }
-            Field::Schema => map.next_value_seed(Count {
-                content: &mut self.content,
-                reading: Reading::Schema,
-            }),
+            Field::Schema => map.next_value_seed(count(&mut self.content, Reading::Schema)),
             Field::Most => {
                 let Number(most) = map.next_value()?;
                 self.most = self
@@ -135,8 +130,7 @@ impl Fields {
                 Ok(())
             }
             Field::Stream => {
-                let Flag(streams) = map.next_value()?;
-                self.streams |= streams;
+                self.streams |= map.next_value_seed(by(Flag))?;
                 Ok(())
             }
             Field::Other => map.next_value::<IgnoredAny>().map(|_| ()),
@@ -144,54 +138,25 @@ impl Fields {
     }
 }
 
-/// `true`, or anything else.
-struct Flag(bool);
+/// Whether it is true; numbers other than 0 are, and some servers take `"true"`.
+struct Flag;
 
-impl<'de> serde::Deserialize<'de> for Flag {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Flag;
+impl Value<'_> for Flag {
+    type Out = bool;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
+    fn nothing(self) -> bool {
+        false
+    }
 
-            fn visit_bool<E: Error>(self, value: bool) -> Result<Flag, E> {
-                Ok(Flag(value))
-            }
+    fn flag(self, value: bool) -> bool {
+        value
+    }
 
-            fn visit_unit<E: Error>(self) -> Result<Flag, E> {
-                Ok(Flag(false))
-            }
+    fn number(self, value: f64) -> bool {
+        value != 0.0
+    }
 
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Flag, E> {
-                Ok(Flag(value != 0))
-            }
-
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Flag, E> {
-                Ok(Flag(value != 0))
-            }
-
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Flag, E> {
-                Ok(Flag(value != 0.0))
-            }
-
-            /// Some servers take `"true"`.
-            fn visit_str<E: Error>(self, value: &str) -> Result<Flag, E> {
-                Ok(Flag(value.eq_ignore_ascii_case("true")))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Flag, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Flag(false))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flag, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Flag(false))
-            }
-        }
-        deserializer.deserialize_any(Any)
+    fn text(self, value: &str) -> bool {
+        value.eq_ignore_ascii_case("true")
     }
 }

@@ -1,12 +1,11 @@
 //! The `usage` of an answer: how many tokens it took, as whoever runs the model says. Numbers that cannot be are no
 //! numbers.
 
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer};
 
 use super::MAX_TOKENS;
+use super::value::{Value, by};
 
 /// Tokens that an answer took, as far as they are told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,54 +92,32 @@ impl Number {
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyNumber)
+        by(AnyNumber).deserialize(deserializer)
     }
 }
 
 struct AnyNumber;
 
-impl<'de> Visitor<'de> for AnyNumber {
-    type Value = Number;
+impl Value<'_> for AnyNumber {
+    type Out = Number;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+    fn nothing(self) -> Number {
+        Number(None)
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Number, E> {
-        Ok(Number(Some(value)))
+    fn whole(self, number: u64) -> Number {
+        Number(Some(number))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Number, E> {
-        u64::try_from(value).map_or(Ok(Number(None)), |value| self.visit_u64(value))
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Number, E> {
+    fn number(self, number: f64) -> Number {
         // Not negative, and a cast ends at the largest number.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let whole = value.ceil() as u64;
-        Ok(Number((value >= 0.0).then_some(whole)))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Number, E> {
-        Ok(Number(None))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Number, E> {
-        Ok(Number(None))
+        let whole = number.ceil() as u64;
+        Number((number >= 0.0).then_some(whole))
     }
 
     /// Some servers take numbers in quotes.
-    fn visit_str<E: Error>(self, text: &str) -> Result<Number, E> {
-        Ok(Number(text.trim().parse().ok()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Number, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
+    fn text(self, text: &str) -> Number {
+        Number(text.trim().parse().ok())
     }
 }

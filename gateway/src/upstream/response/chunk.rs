@@ -1,6 +1,6 @@
 //! The chunked coding of an answer's body (RFC 9112, 7.1), piece by piece: sizes, extensions, data, trailers. It only looks.
 
-use crate::strict::class::{all_value, is_token};
+use crate::strict::extension::are_extensions;
 
 use super::grammar;
 use super::table::Fault;
@@ -70,57 +70,8 @@ fn size(line: &[u8]) -> Result<(u64, usize), Fault> {
         let value = char::from(*digit).to_digit(16).unwrap_or_default();
         (size << 4) | u64::from(value)
     });
-    if !rest.is_empty() {
-        extensions(rest)?;
+    if !(rest.is_empty() || are_extensions(rest)) {
+        return Err(Fault::ChunkExtension);
     }
     Ok((size, rest.len()))
-}
-
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`
-fn extensions(mut rest: &[u8]) -> Result<(), Fault> {
-    let wrong = Fault::ChunkExtension;
-    if !all_value(rest) {
-        return Err(wrong);
-    }
-    loop {
-        rest = rest
-            .trim_ascii_start()
-            .strip_prefix(b";")
-            .ok_or(wrong)?
-            .trim_ascii_start();
-        rest = after_token(rest).ok_or(wrong)?;
-        if let Some(value) = rest.trim_ascii_start().strip_prefix(b"=") {
-            let value = value.trim_ascii_start();
-            rest = match value.strip_prefix(b"\"") {
-                Some(quoted) => after_quoted(quoted),
-                None => after_token(value),
-            }
-            .ok_or(wrong)?;
-        }
-        if rest.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-fn after_token(text: &[u8]) -> Option<&[u8]> {
-    let length = text.iter().take_while(|byte| is_token(**byte)).count();
-    if length == 0 { None } else { text.get(length..) }
-}
-
-/// What is behind the closing quote.
-fn after_quoted(text: &[u8]) -> Option<&[u8]> {
-    let mut escaped = false;
-    let end = text.iter().position(|byte| match (escaped, byte) {
-        (false, b'"') => true,
-        (false, b'\\') => {
-            escaped = true;
-            false
-        }
-        _ => {
-            escaped = false;
-            false
-        }
-    })?;
-    text.get(end + 1..)
 }
