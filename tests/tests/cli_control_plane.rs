@@ -205,3 +205,20 @@ fn w_33_logs_follow_a_file_over_a_rotation() {
     child.kill().expect("its end");
     child.wait().expect("its end");
 }
+
+/// FV-01: what may leave is known before anything does, and no field is added to it unnoticed.
+#[test]
+fn fv_01_the_manifest_of_what_may_leave_is_the_published_one() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (code, told) = run(command(dir.path(), &["connect", "--manifest"]));
+    assert_eq!(code, Some(0), "{told}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/egress.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, &told).expect("the manifest");
+    }
+    let published = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        told == published,
+        "docs/egress.json says something else; UPDATE_GOLDEN=1 writes it anew:\n{told}"
+    );
+}

@@ -10,6 +10,7 @@ use portcullis_config::secret::SecretRef;
 use super::bundle::file;
 use super::format::{say, say_line, tell_line};
 use crate::control_plane::join;
+use crate::control_plane::manifest::manifest;
 
 /// What `connect --help` ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -41,6 +42,9 @@ pub(crate) struct Connect {
     /// Where the bundle is written.
     #[arg(long, value_name = "FILE", default_value = "policy.bundle")]
     bundle: PathBuf,
+    /// Print every field that may ever leave to a control plane, as JSON, and connect to nothing.
+    #[arg(long)]
+    manifest: bool,
 }
 
 /// No URL or no token.
@@ -51,6 +55,10 @@ const NOT_CONNECTED: u8 = 2;
 impl Connect {
     /// Connects.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.manifest {
+            say_line(serde_json::to_string_pretty(&manifest())?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let Some(url) = self.url.as_deref().filter(|url| !url.is_empty()) else {
             tell_line("portcullis: --url or FAIRVISOR_SAAS_URL is needed");
             return Ok(ExitCode::from(INCOMPLETE));

@@ -133,7 +133,7 @@ impl Caller {
         headers.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
         let request = Outgoing {
             method: Method::POST,
-            path: path(call),
+            path: call.path(),
             headers,
             body,
         };
@@ -151,7 +151,7 @@ impl Caller {
         headers.insert(ACCEPT, HeaderValue::from_static("application/octet-stream, */*;q=0.1"));
         let request = Outgoing {
             method: Method::GET,
-            path: path(Call::Pull),
+            path: Call::Pull.path(),
             headers,
             body: Bytes::new(),
         };
@@ -233,16 +233,6 @@ impl Outgoing {
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(AUTHORIZATION, token.clone());
         request
-    }
-}
-
-const fn path(call: Call) -> &'static str {
-    match call {
-        Call::Register => "/api/v1/edge/register",
-        Call::Heartbeat => "/api/v1/edge/heartbeat",
-        Call::Pull => "/api/v1/edge/config",
-        Call::Ack => "/api/v1/edge/config/ack",
-        Call::Events => "/api/v1/edge/events",
     }
 }
 

@@ -43,6 +43,17 @@ impl Call {
         }
     }
 
+    /// The path behind the base URL.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::Register => "/api/v1/edge/register",
+            Self::Heartbeat => "/api/v1/edge/heartbeat",
+            Self::Pull => "/api/v1/edge/config",
+            Self::Ack => "/api/v1/edge/config/ack",
+            Self::Events => "/api/v1/edge/events",
+        }
+    }
+
     const fn index(self) -> usize {
         match self {
             Self::Register => 0,

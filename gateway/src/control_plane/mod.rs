@@ -10,6 +10,7 @@ mod client;
 mod course;
 pub mod events;
 mod join;
+pub mod manifest;
 mod shared;
 mod skew;
 mod token;

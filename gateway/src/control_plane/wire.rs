@@ -1,13 +1,16 @@
 //! What is sent to the control plane, and what is read of its answers. These types are the whole of what can leave this
 //! gateway on this way: nothing of a request is in them, and nothing else is ever written into a body.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::events::event::Event;
 
 /// Who speaks: the version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `POST /api/v1/edge/register`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Register<'a> {
     /// The name of this gateway.
     pub edge_id: &'a str,
@@ -18,14 +21,14 @@ pub struct Register<'a> {
 }
 
 /// `POST /api/v1/edge/register` of somebody who does not know his name yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Introduction {
     /// The version of this binary.
     pub version: &'static str,
 }
 
 /// `POST /api/v1/edge/heartbeat`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Heartbeat<'a> {
     /// The name of this gateway.
     pub edge_id: &'a str,
@@ -44,7 +47,7 @@ pub struct Heartbeat<'a> {
 }
 
 /// `POST /api/v1/edge/config/ack`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Ack<'a> {
     /// The name of this gateway.
     pub edge_id: &'a str,
@@ -56,7 +59,7 @@ pub struct Ack<'a> {
 }
 
 /// What became of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verdict {
     /// Applied or rejected.
     pub status: Applied,
@@ -72,13 +75,26 @@ pub struct Verdict {
 }
 
 /// Whether a bundle is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
     /// It is.
     Applied,
     /// It is not, and what was in force still is.
     Rejected,
+}
+
+/// `POST /api/v1/edge/events`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Batch<'a> {
+    /// The name of this gateway.
+    pub edge_id: &'a str,
+    /// Whether its clock and ours are more than 10 s apart.
+    pub clock_skew_suspected: bool,
+    /// How far its clock is ahead of ours, where they are.
+    pub clock_skew_seconds: f64,
+    /// What happened.
+    pub events: &'a [Event],
 }
 
 /// Answer to a heartbeat. What else is in it is not read.

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 /// Something that happened, or how often it did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
     /// Requests that were answered or cut off.
@@ -22,7 +23,7 @@ pub enum Event {
 }
 
 /// Requests of a span of time, by the class of their status.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Traffic {
     /// From when (seconds since 1970).
     pub from: f64,
@@ -43,7 +44,7 @@ pub struct Traffic {
 }
 
 /// How often a decision was made in a span of time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Decisions {
     /// From when (seconds since 1970).
     pub from: f64,
@@ -51,9 +52,11 @@ pub struct Decisions {
     pub to: f64,
     /// The policy's id, where one decided.
     #[serde(serialize_with = "shared")]
+    #[schemars(with = "Option<String>")]
     pub policy: Option<Arc<str>>,
     /// Its rule's name.
     #[serde(serialize_with = "shared")]
+    #[schemars(with = "Option<String>")]
     pub rule: Option<Arc<str>>,
     /// `allow`, `deny`, `reply`, `error`.
     pub action: &'static str,
@@ -66,7 +69,7 @@ pub struct Decisions {
 }
 
 /// What became of a bundle.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Bundle {
     /// When (seconds since 1970).
     pub at: f64,
@@ -81,7 +84,7 @@ pub struct Bundle {
 }
 
 /// The gateway started or stops.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Gateway {
     /// When (seconds since 1970).
     pub at: f64,
@@ -92,7 +95,7 @@ pub struct Gateway {
 }
 
 /// Events that were lost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Lost {
     /// When that was noticed (seconds since 1970).
     pub at: f64,

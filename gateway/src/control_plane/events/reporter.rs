@@ -8,12 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_filters::record::{Action, Decision};
 use portcullis_filters::verdict::Reason;
-use serde::Serialize;
 
 use super::event::{Bundle, Event, Gateway, Lost};
 use super::queue::{Queue, Sealed};
 use super::tally::Tally;
-use crate::control_plane::wire::VERSION;
+use crate::control_plane::wire::{Batch, VERSION};
 use crate::telemetry::stamp::Stamp;
 
 /// Most happenings that wait to be sealed.
@@ -42,15 +41,6 @@ struct Gathered {
     since: Option<f64>,
     /// Losses that were told.
     told_lost: u64,
-}
-
-/// `POST /api/v1/edge/events`.
-#[derive(Debug, Serialize)]
-struct Batch<'a> {
-    edge_id: &'a str,
-    clock_skew_suspected: bool,
-    clock_skew_seconds: f64,
-    events: &'a [Event],
 }
 
 impl Reporter {
