@@ -95,11 +95,16 @@ fn fields<T: JsonSchema>() -> Fields {
 
 /// Adds the properties of an object, those of its parts too.
 fn add(schema: &Value, fields: &mut Fields) {
-    for part in schema["allOf"].as_array().into_iter().flatten() {
+    for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
         add(part, fields);
     }
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let meaning = field["description"].as_str().unwrap_or_default();
+    for (name, field) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let meaning = field.get("description").and_then(Value::as_str).unwrap_or_default();
         fields.insert(
             name.clone(),
             Field {
@@ -112,9 +117,9 @@ fn add(schema: &Value, fields: &mut Fields) {
 
 /// The type of a value, in words of JSON.
 fn kind(schema: &Value) -> String {
-    match &schema["type"] {
-        Value::String(kind) => kind.clone(),
-        Value::Array(kinds) => {
+    match schema.get("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::Array(kinds)) => {
             let kinds: Vec<_> = kinds.iter().filter_map(Value::as_str).collect();
             kinds.join(" or ")
         }
@@ -126,14 +131,14 @@ fn kind(schema: &Value) -> String {
 /// Kinds of events, with what each may hold.
 fn events() -> BTreeMap<String, Fields> {
     let all = schema::<super::events::event::Event>();
-    let kinds = all["oneOf"].as_array().into_iter().flatten();
+    let kinds = all.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     kinds
         .map(|one| {
-            let kind = one["properties"]["kind"]["const"].as_str().unwrap_or_default();
+            let kind = one.pointer("/properties/kind/const").and_then(Value::as_str);
             let mut fields = Fields::new();
             add(one, &mut fields);
             fields.remove("kind");
-            (kind.to_owned(), fields)
+            (kind.unwrap_or_default().to_owned(), fields)
         })
         .collect()
 }
