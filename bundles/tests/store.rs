@@ -440,10 +440,10 @@ fn kill_switches_of_run_time_are_checked_and_bounded() {
         Err(RuntimeError::Invalid(_))
     ));
     let mut other = switch("key", "t");
-    other.switch.scope_key = "cookie:a".into();
+    other.switch.scope_key = "session:a".into();
     let error = switches.set(other).unwrap_err().to_string();
     assert!(
-        error.contains("/scope_key: scope_key: `cookie:a`: unknown source"),
+        error.contains("/scope_key: scope_key: `session:a`: unknown source"),
         "{error}"
     );
     for number in 0..RuntimeSwitches::MAX {
