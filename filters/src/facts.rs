@@ -170,7 +170,7 @@ impl Limit {
 /// Changes to header fields, in order.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderEdits {
-    edits: SmallVec<[HeaderEdit; 4]>,
+    edits: SmallVec<[HeaderEdit; 6]>,
 }
 
 /// One change.

@@ -1,12 +1,13 @@
 //! The limit's state for the client: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), the
 //! classic `RateLimit-Limit`, `-Remaining` and `-Reset`, and the same with `X-` before it, as the site asks for; and `X-Portcullis-Warning`. Which limit is told is decided by [`Facts::tighten`].
 
-use std::io::Write;
+use std::fmt::Write as _;
 
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderName, HeaderValue};
 use portcullis_config::site::{Answers, LimitHeaders};
 
-use crate::facts::{Facts, Limit};
+use crate::facts::{Facts, HeaderEdits, Limit};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -51,7 +52,6 @@ pub(crate) fn add(facts: &mut Facts, dialects: Dialects) {
         facts.response_headers.set(WARNING, HeaderValue::from_static(warning.0));
     }
     let Some(limit) = facts.limit.take() else { return };
-    let mut text = Vec::with_capacity(limit.name.len() + 64);
     let Limit {
         limit: quota,
         remaining,
@@ -59,29 +59,34 @@ pub(crate) fn add(facts: &mut Facts, dialects: Dialects) {
         window,
         ..
     } = limit;
+    let (reset, window) = (u64::from(reset), u64::from(window));
+    // One piece of memory for all values.
+    let mut text = BytesMut::with_capacity(2 * limit.name.len() + 192);
+    let mut put = |headers: &mut HeaderEdits, name: HeaderName, write: &dyn Fn(&mut BytesMut)| {
+        write(&mut text);
+        // Only digits and printable ASCII: always a header value.
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+            headers.set(name, value);
+        }
+    };
     let headers = &mut facts.response_headers;
-    quote(&limit.name, &mut text);
-    let quoted = text.len();
     let structured = [
         (
             dialects.draft || dialects.classic,
             RATELIMIT,
-            [(b";r=", remaining), (b";t=", u64::from(reset))],
+            [(b";r=", remaining), (b";t=", reset)],
         ),
-        (dialects.draft, POLICY, [(b";q=", quota), (b";w=", u64::from(window))]),
+        (dialects.draft, POLICY, [(b";q=", quota), (b";w=", window)]),
     ];
     for (wanted, name, parameters) in structured {
-        if !wanted {
-            continue;
-        }
-        text.truncate(quoted);
-        for (parameter, number) in parameters {
-            text.extend_from_slice(parameter);
-            text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        }
-        // Only digits and printable ASCII: always a header value.
-        if let Ok(value) = HeaderValue::from_bytes(&text) {
-            headers.set(name, value);
+        if wanted {
+            put(headers, name, &|text| {
+                quote(&limit.name, text);
+                for (parameter, number) in parameters {
+                    text.extend_from_slice(parameter);
+                    digits(number, text);
+                }
+            });
         }
     }
     for (wanted, names) in [
@@ -89,36 +94,42 @@ pub(crate) fn add(facts: &mut Facts, dialects: Dialects) {
         (dialects.x_ratelimit, [X_LIMIT, X_REMAINING, X_RESET]),
     ] {
         if wanted {
-            for (name, number) in names.into_iter().zip([quota, remaining, u64::from(reset)]) {
-                headers.set(name, HeaderValue::from(number));
+            for (name, number) in names.into_iter().zip([quota, remaining, reset]) {
+                put(headers, name, &|text| digits(number, text));
             }
         }
     }
     facts.limit = Some(limit);
 }
 
+fn digits(number: u64, text: &mut BytesMut) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// Appends a name as an sf-string (RFC 9651): printable ASCII in quotes. Everything else is percent-encoded.
-fn quote(name: &str, text: &mut Vec<u8>) {
-    text.push(b'"');
+fn quote(name: &str, text: &mut BytesMut) {
+    text.put_u8(b'"');
     for byte in name.bytes() {
         match byte {
-            b'"' | b'\\' => text.extend([b'\\', byte]),
-            b' '..=b'~' => text.push(byte),
-            // Writing to a vector cannot fail.
+            b'"' | b'\\' => text.put_slice(&[b'\\', byte]),
+            b' '..=b'~' => text.put_u8(byte),
+            // The buffer grows as it must.
             _ => _ = write!(text, "%{byte:02X}"),
         }
     }
-    text.push(b'"');
+    text.put_u8(b'"');
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::quote;
 
     fn quoted(name: &str) -> String {
-        let mut text = Vec::new();
+        let mut text = BytesMut::new();
         quote(name, &mut text);
-        String::from_utf8(text).unwrap()
+        String::from_utf8(text.to_vec()).unwrap()
     }
 
     #[test]
