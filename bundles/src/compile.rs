@@ -19,6 +19,7 @@ use crate::problem::{Place, Problems};
 use crate::requirement::Requirement;
 use crate::sample::Test;
 use crate::switches::{Origin, Switches};
+use crate::when::When;
 
 pub(crate) use scalars::{EMBEDDED_SECRET, MAX_SWITCH_KEYS};
 pub(crate) use switch::{document_switches, runtime_switch};
@@ -69,6 +70,8 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
 struct Compiler {
     problems: Problems,
     names: HashMap<Box<str>, Arc<str>>,
+    /// Conditions by their text: each is kept once.
+    whens: HashMap<Box<str>, When>,
 }
 
 impl Compiler {

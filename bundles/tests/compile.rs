@@ -141,3 +141,38 @@ fn an_override_suspends_the_bundles_switches_until_its_end() {
     assert!(switches.find(&request, Phase::BeforeIdentity, 60).is_some());
     assert!(compiled.policies.kill_switch_override(60).is_none());
 }
+
+#[test]
+fn conditions_are_kept_once_and_there_are_not_too_many() {
+    let bundle = |different: usize| {
+        let policies: Vec<Value> = (0..1_100)
+            .map(|number| {
+                let when = format!("request.path.matches('^/v{}/')", number % different);
+                let spec = json!({ "selector": { "pathPrefix": "/" }, "when": when, "rules": [] });
+                json!({ "id": format!("p{number}"), "spec": spec })
+            })
+            .collect();
+        json!({ "bundle_version": 1, "policies": policies })
+    };
+    let compiled = build(&bundle(1_000)).policies;
+    let texts: Vec<_> = compiled
+        .all()
+        .iter()
+        .filter_map(|policy| policy.when.as_ref())
+        .collect();
+    assert_eq!(texts.len(), 1_100);
+    let mut places: Vec<_> = texts.iter().map(|when| when.text().as_ptr()).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), 1_000);
+    let parsed = Bundle::parse_unverified(bundle(1_001).to_string().as_bytes()).expect("a bundle");
+    let origin = Provenance {
+        version: 1,
+        digest: Digest::of(b""),
+        signed_by: Box::default(),
+    };
+    let problems = compile(&parsed, origin).expect_err("one condition too many");
+    assert_eq!(problems.as_slice().len(), 1, "{:?}", problems.as_slice());
+    let told = problems.as_slice()[0].to_string();
+    assert!(told.contains("more than 1000 different conditions"), "{told}");
+}

@@ -116,13 +116,7 @@ impl Facts {
 
     /// Keeps the tighter of the known limit and this one: less left in proportion, then the later reset.
     pub fn tighten(&mut self, limit: Limit) {
-        let tighter = match &self.limit {
-            None => true,
-            Some(known) => limit.tightness() < known.tightness(),
-        };
-        if tighter {
-            self.limit = Some(limit);
-        }
+        Limit::tighten(&mut self.limit, limit);
     }
 }
 
@@ -154,6 +148,13 @@ impl Limit {
                 taken.retry_after
             },
             window: params.seconds(),
+        }
+    }
+
+    /// Keeps the tighter of the known limit and another: less left in proportion, then the later reset.
+    pub(crate) fn tighten(known: &mut Option<Self>, other: Self) {
+        if known.as_ref().is_none_or(|known| other.tightness() < known.tightness()) {
+            *known = Some(other);
         }
     }
 

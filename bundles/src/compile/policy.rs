@@ -198,13 +198,22 @@ impl Compiler {
 
     /// The condition of a rule or a policy. One that is wrong is a problem, and none.
     fn when(&mut self, written: Option<&str>, place: &Place<'_>) -> Option<When> {
-        let place = place.field("when");
-        self.no_secret(written?, &place);
-        let compiled = When::compile(written?).map_err(|error| {
+        let (written, place) = (written?, place.field("when"));
+        if let Some(known) = self.whens.get(written) {
+            return Some(known.clone());
+        }
+        self.no_secret(written, &place);
+        let compiled = When::compile(written).map_err(|error| {
             let message = error.to_string();
             self.problems.add_with("invalid-condition", &place, message, error.help);
         });
-        compiled.ok()
+        let compiled = compiled.ok()?;
+        self.whens.insert(written.into(), compiled.clone());
+        if self.whens.len() == scalars::MAX_WHENS + 1 {
+            let message = format!("there are more than {} different conditions", scalars::MAX_WHENS);
+            self.problems.add("too-many", &place, message);
+        }
+        Some(compiled)
     }
 
     fn conditions(&mut self, written: &UniqueMap<Text>, place: &Place<'_>) -> Vec<Condition> {

@@ -29,6 +29,8 @@ pub(super) const MAX_POLICIES: usize = 1_000_000;
 pub(super) const MAX_RULES: usize = 1_000;
 /// Limit keys of a rule, and conditions of its `match`.
 pub(super) const MAX_KEYS: usize = 16;
+/// Different conditions of a bundle. Their patterns take memory.
+pub(super) const MAX_WHENS: usize = 1_000;
 /// Hosts of a selector.
 pub(super) const MAX_HOSTS: usize = 10_000;
 /// Kill switches of a bundle.

@@ -39,7 +39,7 @@ pub struct BucketTable {
 }
 
 /// Locked shards, in ascending order.
-type Locked<'t> = SmallVec<[(usize, MutexGuard<'t, Shard>); 4]>;
+type Locked<'t> = SmallVec<[(usize, MutexGuard<'t, Shard>); 8]>;
 
 impl BucketTable {
     /// With room for about `capacity` keys (rounded up to fill its shards).
@@ -128,7 +128,7 @@ impl BucketTable {
     /// between.
     ///
     /// `answers` gets one answer a charge, in order.
-    pub fn take_all(&self, charges: &[Charge], now: u64, answers: &mut SmallVec<[Taken; 4]>) -> bool {
+    pub fn take_all(&self, charges: &[Charge], now: u64, answers: &mut SmallVec<[Taken; 8]>) -> bool {
         let mut locked = self.lock_all(charges.iter().map(|charge| charge.key.own));
         let first = answers.len();
         for charge in charges {

@@ -62,7 +62,7 @@ pub(super) enum Meaning<'p> {
 const LOOP_PART: u8 = 16;
 
 /// What a request is charged: all of it or nothing.
-pub(super) type Parts<'p> = SmallVec<[Part<'p>; 4]>;
+pub(super) type Parts<'p> = SmallVec<[Part<'p>; 8]>;
 
 impl Part<'_> {
     /// The limit, as clients are told of it.

@@ -63,8 +63,8 @@ pub(super) struct Engine<'e> {
 pub(super) struct Evaluation {
     /// Why it is refused, and by which rule.
     pub(super) refusal: Option<Refusal>,
-    /// Limits that let it pass.
-    pub(super) limits: SmallVec<[Limit; 4]>,
+    /// The tightest limit that let it pass.
+    pub(super) limit: Option<Limit>,
     /// What those that pass are told or held back for.
     pub(super) signals: SmallVec<[Signal; 2]>,
     /// What policies in shadow would have done.
@@ -237,7 +237,9 @@ impl Engine<'_> {
             return;
         }
         for (part, taken) in round.parts.iter().zip(&answers) {
-            evaluation.limits.extend(part.limit(taken));
+            if let Some(limit) = part.limit(taken) {
+                Limit::tighten(&mut evaluation.limit, limit);
+            }
             evaluation.signals.extend(Signal::of(part, taken));
         }
         accounts(&round.parts, &answers, &mut evaluation.accounts);
@@ -276,12 +278,12 @@ impl Engine<'_> {
             return Some(refusal);
         }
         let parts = round.parts.iter();
-        let answers: SmallVec<[Taken; 4]> = parts.map(|part| self.table.peek(&part.charge, now)).collect();
+        let answers: SmallVec<[Taken; 8]> = parts.map(|part| self.table.peek(&part.charge, now)).collect();
         refusal(&round.parts, &answers)
     }
 
     /// Takes all parts or none.
-    pub(super) fn take(&self, parts: &Parts<'_>, answers: &mut SmallVec<[Taken; 4]>) -> bool {
+    pub(super) fn take(&self, parts: &Parts<'_>, answers: &mut SmallVec<[Taken; 8]>) -> bool {
         match parts.as_slice() {
             [] => true,
             [one] => {
@@ -290,7 +292,7 @@ impl Engine<'_> {
                 taken.allowed || one.charge.soft
             }
             all => {
-                let charges: SmallVec<[_; 4]> = all.iter().map(|part| part.charge).collect();
+                let charges: SmallVec<[_; 8]> = all.iter().map(|part| part.charge).collect();
                 self.table.take_all(&charges, self.now.monotonic_ns, answers)
             }
         }

@@ -236,7 +236,7 @@ impl PolicyFilter {
             .or(request.facts.warning);
         let repeats = evaluation.signals.iter().filter_map(|signal| signal.times);
         request.facts.repeats = repeats.max().or(request.facts.repeats);
-        for limit in evaluation.limits {
+        if let Some(limit) = evaluation.limit {
             request.facts.tighten(limit);
         }
         if state.held.is_some() {

@@ -7,7 +7,7 @@ use crate::buckets::{BucketTable, Reserved, Taken};
 
 /// What a request was charged.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reservation(pub(super) SmallVec<[Reserved; 4]>);
+pub(super) struct Reservation(pub(super) SmallVec<[Reserved; 8]>);
 
 impl Reservation {
     /// Of parts that were taken, by their answers.
