@@ -8,7 +8,7 @@ mod switch;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_config::matcher::HostPattern;
 
@@ -61,6 +61,7 @@ pub fn compile(bundle: &Bundle, origin: Provenance) -> Result<Compiled, Problems
         index: Index::new(&selectors),
         all: policies.into_boxed_slice(),
         requirements: requirements.into_boxed_slice(),
+        longest_fill_ns: OnceLock::new(),
     };
     Ok(Compiled { policies, tests })
 }

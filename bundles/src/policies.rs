@@ -2,7 +2,7 @@
 //!
 //! Nothing is counted or decided here; the evaluator holds the counters and asks for what applies.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portcullis_config::key::Key;
 use smallvec::SmallVec;
@@ -33,6 +33,7 @@ pub struct Policies {
     pub(crate) all: Box<[Policy]>,
     pub(crate) index: Index,
     pub(crate) requirements: Box<[Requirement]>,
+    pub(crate) longest_fill_ns: OnceLock<u64>,
 }
 
 /// Where a bundle comes from.
@@ -137,6 +138,17 @@ impl Policy {
 }
 
 impl Policies {
+    /// The longest time in which a bucket of any rule fills, as `of` tells it for one. All rules are looked at, the first time.
+    pub fn longest_fill_ns(&self, of: impl Fn(&Rule) -> u64) -> u64 {
+        *self.longest_fill_ns.get_or_init(|| {
+            let rules = self
+                .all
+                .iter()
+                .flat_map(|policy| policy.rules.iter().chain(policy.fallback.as_deref()));
+            rules.map(of).max().unwrap_or(0)
+        })
+    }
+
     /// Its version.
     pub fn version(&self) -> u64 {
         self.origin.version

@@ -173,7 +173,8 @@ impl Engine<'_> {
     fn tell_table(&self) {
         let tag = tag(self.policies) ^ self.beside.map_or(0, tag);
         self.table.in_use(tag.max(1), self.now.monotonic_ns, || {
-            longest_fill_ns(self.policies).max(self.beside.map_or(0, longest_fill_ns))
+            let longest = |policies: &Policies| policies.longest_fill_ns(fill_ns);
+            longest(self.policies).max(self.beside.map_or(0, longest))
         });
     }
 
@@ -305,9 +306,9 @@ fn tag(policies: &Policies) -> u64 {
     digest.iter().take(8).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
 }
 
-fn longest_fill_ns(policies: &Policies) -> u64 {
-    let rules = |policy: &'_ Policy| policy.rules.iter().chain(policy.fallback.as_deref()).map(fill_ns).max();
-    policies.all().iter().filter_map(rules).max().unwrap_or(0)
+/// Looks at every rule of a bundle now, so that the first request that it judges does not.
+pub fn prepare(policies: &Policies) {
+    policies.longest_fill_ns(fill_ns);
 }
 
 /// The first part in order that refuses, and the limit of the one that takes longest to give way.

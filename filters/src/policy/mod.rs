@@ -25,7 +25,7 @@ pub use accept::{Unsupported, unsupported};
 pub use breakers::Breakers;
 pub use charge::{BUDGET_EXCEEDED, EXCEEDED, LOOP_DETECTED};
 pub use config::PolicyConfig;
-pub use engine::{ALL_PASSED, COUNTERS_FULL, NO_POLICY};
+pub use engine::{ALL_PASSED, COUNTERS_FULL, NO_POLICY, prepare};
 pub use examiner::{PolicyExaminer, selftest};
 pub use explain::{Counter, Counting, PolicyStep, RuleOutcome, RuleStep, WhenStep, explain};
 pub use filter::PolicyFilter;

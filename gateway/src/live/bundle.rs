@@ -17,7 +17,7 @@ use portcullis_bundles::version::Floor;
 use portcullis_config::activation::Activation;
 use portcullis_config::control_plane::ControlPlane;
 use portcullis_config::policy::{BundleSource, Policy as Written};
-use portcullis_filters::policy::PolicyExaminer;
+use portcullis_filters::policy::{PolicyExaminer, prepare};
 
 use self::tried::Tried;
 pub(super) use self::tried::rolled_back;
@@ -115,6 +115,7 @@ impl Candidate {
                 "more hints about the bundle: `portcullis bundle lint` has them all"
             );
         }
+        prepare(&accepted.policies);
         Self {
             known: Known {
                 bytes: Digest::of(&bytes),
