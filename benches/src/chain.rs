@@ -22,8 +22,8 @@ use serde_json::json;
 
 const ISSUER: &str = "https://id.example.com/";
 
-/// Eight filters, each with something to do.
-const EIGHT: &str = r#"
+/// Who tokens are from.
+const IDENTITY: &str = r#"
 identity:
   issuers:
     main:
@@ -31,6 +31,10 @@ identity:
       jwks_url: "https://id.example.com/jwks.json"
       algorithms: [EdDSA]
       audiences: [api]
+"#;
+
+/// Eight filters, each with something to do.
+const EIGHT: &str = r#"
 filters:
   - headers:
       request: { set: { x-origin: "edge ${client_ip}" }, remove: [x-debug] }
@@ -100,9 +104,9 @@ impl Exchanges {
         Self::with_keys(EIGHT, BUNDLE)
     }
 
-    /// A chain under a bundle. Its issuers' keys are known, and the token was verified before.
+    /// A chain under a bundle. Its issuer's keys are known, and the token was verified before.
     pub fn with_keys(filters: &str, bundle: &str) -> Self {
-        let bench = Bench::new(filters);
+        let bench = Bench::new(&format!("{IDENTITY}{filters}"));
         for (_, keys) in bench.zones.key_sets() {
             keys.publish(&jwks(), START).expect("a good key set");
         }

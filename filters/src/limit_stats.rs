@@ -58,15 +58,17 @@ impl LimitStats {
     /// A rule's key was missing.
     pub(crate) fn missing_key(&self, key: &Key) {
         // Counters only grow, so a panic elsewhere does not spoil them.
-        if let Some(count) = self
-            .missing_keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-        {
+        let known = self.missing_keys.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = known.get(key) {
             count.fetch_add(1, Relaxed);
             return;
         }
+        if known.len() >= MOST_KEYS {
+            // No request waits for another's lock where no key is added any more.
+            self.missing_others.fetch_add(1, Relaxed);
+            return;
+        }
+        drop(known);
         let mut keys = self.missing_keys.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() < MOST_KEYS || keys.contains_key(key) {
             keys.entry(key.clone()).or_default().fetch_add(1, Relaxed);

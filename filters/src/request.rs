@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use portcullis_bundles::policies::Policies;
+use portcullis_bundles::policies::{Matches, Policies};
 use portcullis_bundles::switches::AllSwitches;
 
 use crate::attributes::readable;
@@ -42,6 +42,15 @@ pub struct Head<'a> {
     pub geoip: Option<&'a GeoIp>,
     /// When its header was complete.
     pub now: Now,
+}
+
+impl Head<'_> {
+    /// The policies of a bundle that are about the request.
+    pub(crate) fn matches(&self, policies: &Policies) -> Matches {
+        let mut matches = Matches::new();
+        policies.matching(self.host, self.path, self.method.as_str(), &mut matches);
+        matches
+    }
 }
 
 /// The policy that is in force for a request.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_bundles::policies::{Matches, Policies};
+use portcullis_bundles::policies::Policies;
 
 use crate::attributes;
 use crate::request::Request;
@@ -25,13 +25,7 @@ pub(crate) fn fill(policies: &Policies, request: &mut Request<'_>) {
     let Some(mut trace) = request.facts.trace.take() else {
         return;
     };
-    let mut matches = Matches::new();
-    policies.matching(
-        request.head.host,
-        request.head.path,
-        request.head.method.as_str(),
-        &mut matches,
-    );
+    let matches = request.head.matches(policies);
     for policy in matches.iter().filter_map(|place| policies.get(*place)) {
         trace.policies.push(Arc::clone(&policy.id));
         if !trace.wants_descriptors {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use crate::gateway::wait;
 use crate::h1::{Answer, Connection};
 
 /// Running clients.
@@ -47,6 +48,21 @@ impl Load {
         });
         let clients = threads.collect();
         Self { clients, ..load }
+    }
+
+    /// Two clients who must get 200, whatever happens meanwhile.
+    pub fn of_200(address: SocketAddr) -> Self {
+        Self::start(address, 2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", |answer| {
+            (answer.status != 200).then(|| format!("{} {}", answer.status, answer.text()))
+        })
+    }
+
+    /// Runs on for some answers, and ends.
+    #[track_caller]
+    pub fn finish_later(self) {
+        let until = self.answered() + 50;
+        wait("answers", || self.answered() >= until);
+        self.finish();
     }
 
     /// Requests answered so far.

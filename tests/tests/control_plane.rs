@@ -48,20 +48,6 @@ fn in_force(gateway: &Gateway, version: u64) {
     });
 }
 
-/// Two clients who must get 200, whatever the control plane does.
-fn load(gateway: &Gateway) -> Load {
-    Load::start(gateway.public, 2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", |answer| {
-        (answer.status != 200).then(|| format!("{} {}", answer.status, answer.text()))
-    })
-}
-
-/// Lets the load run on for some answers, and ends it.
-fn finish(load: Load) {
-    let until = load.answered() + 50;
-    wait("answers", || load.answered() >= until);
-    load.finish();
-}
-
 /// Waits longer than anything else may take: the control plane is left alone for 30 s after an outage.
 fn wait_long(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -149,7 +135,7 @@ fn w_14_what_is_known_is_not_sent_again() {
 fn down() {
     let (control_plane, signer) = (ControlPlane::start(), Signer::new("k1"));
     let mut gateway = under_version_1(&control_plane, &signer, "");
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     control_plane.stop();
     wait_long("the breaker", || status(&gateway)["link"] == "disconnected");
     let told = status(&gateway);
@@ -157,24 +143,24 @@ fn down() {
     assert_eq!(told["last_error"]["reason"], "connect", "{told}");
     assert!(gateway.metric("portcullis_control_plane_reachable").abs() < f64::EPSILON);
     assert_eq!(gateway.admin("GET", "/readyz", "").0, 200, "it serves, so it is ready");
-    finish(clients);
+    clients.finish_later();
 
     gateway.crash_and_restart();
     in_force(&gateway, 1);
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     wait_long("the breaker", || status(&gateway)["link"] == "disconnected");
     control_plane.resume();
     control_plane.publish(&signer.sign(&version(2)));
     wait_long("the control plane", || status(&gateway)["reachable"] == true);
     in_force(&gateway, 2);
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]
 fn slow() {
     let (control_plane, signer) = (ControlPlane::start(), Signer::new("k1"));
     let gateway = under_version_1(&control_plane, &signer, "");
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     // Longer than a heartbeat's whole time, so that it is given up.
     control_plane.be(|conduct| conduct.delay = Duration::from_secs(11));
     wait_long("a call that was given up", || {
@@ -184,7 +170,7 @@ fn slow() {
     control_plane.be(|conduct| conduct.delay = Duration::ZERO);
     control_plane.publish(&signer.sign(&version(2)));
     in_force(&gateway, 2);
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]
@@ -194,7 +180,7 @@ fn lying() {
     control_plane.publish(&signer.sign(&version(5)));
     in_force(&gateway, 5);
     wait("an answer", || control_plane.acks() == ["applied", "applied"]);
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let cases = [
         (Signer::new("k1").sign(&version(6)), "invalid_signature"),
         (Signer::new("edge-2").sign(&version(6)), "unknown_key"),
@@ -230,7 +216,7 @@ fn lying() {
     wait_long("version 7", || {
         gateway.admin("GET", "/readyz", "").1.contains("\"version\":7")
     });
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]
@@ -238,12 +224,12 @@ fn a_redirect_is_not_followed() {
     let (control_plane, signer) = (ControlPlane::start(), Signer::new("k1"));
     let elsewhere = ControlPlane::start();
     let gateway = under_version_1(&control_plane, &signer, "");
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let location = format!("Location: http://{}/api/v1/edge/heartbeat\r\n", elsewhere.address);
     control_plane.be(|conduct| conduct.answer = Some((307, location, String::new())));
     wait("a refusal", || status(&gateway)["last_error"]["reason"] == "redirect");
     assert!(elsewhere.seen().is_empty());
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]
@@ -255,7 +241,7 @@ fn fv_08_a_token_is_rotated_without_a_lost_request() {
         .file("token", ControlPlane::TOKEN)
         .start();
     in_force(&gateway, 1);
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let last_token = || {
         let seen = control_plane.seen();
         seen.last()
@@ -292,7 +278,7 @@ fn fv_08_a_token_is_rotated_without_a_lost_request() {
     wait("a registration", || status(&gateway)["registered"] == true);
     control_plane.publish(&signer.sign(&version(3)));
     in_force(&gateway, 3);
-    finish(clients);
+    clients.finish_later();
     let log = gateway.log();
     for token in [ControlPlane::TOKEN, "next-token", "last-token"] {
         assert!(!log.contains(token), "{token} in the log");
@@ -329,7 +315,7 @@ fn another_gateways_bundle_is_refused() {
         .file("edge-1.key", derived("edge-1").expose())
         .start();
     in_force(&gateway, 1);
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let mut expected = vec!["applied".to_owned()];
     wait("an answer", || control_plane.acks() == expected);
     for (id, reason) in [("bundles", "invalid_signature"), ("edge-2", "unknown_key")] {
@@ -346,7 +332,7 @@ fn another_gateways_bundle_is_refused() {
     }
     control_plane.publish(&signer("bundles", "edge-1").sign_line(&json(&version(2))));
     in_force(&gateway, 2);
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]
@@ -356,7 +342,7 @@ fn another_gateways_bundle_is_refused_under_a_key_that_all_trust() {
     control_plane.publish(&of(1, "edge-1"));
     let gateway = start(&control_plane, &signer, "");
     in_force(&gateway, 1);
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let mut expected = vec!["applied".to_owned()];
     wait("an answer", || control_plane.acks() == expected);
     for bundle in [of(2, "edge-2"), of(3, "edge-2, EDGE-1, edge-11")] {
@@ -374,5 +360,5 @@ fn another_gateways_bundle_is_refused_under_a_key_that_all_trust() {
     );
     control_plane.publish(&of(2, "edge-2, edge-1"));
     in_force(&gateway, 2);
-    finish(clients);
+    clients.finish_later();
 }

@@ -104,19 +104,6 @@ fn judged_by(gateway: &Gateway, version: u64, all: u32) -> BTreeSet<u32> {
     judged
 }
 
-fn load(gateway: &Gateway) -> Load {
-    Load::start(gateway.public, 2, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", |answer| {
-        (answer.status != 200).then(|| format!("{} {}", answer.status, answer.text()))
-    })
-}
-
-/// Lets the load run on for some answers, and ends it.
-fn finish(load: Load) {
-    let until = load.answered() + 50;
-    wait("answers", || load.answered() >= until);
-    load.finish();
-}
-
 #[test]
 fn a_share_of_identities_is_judged_by_the_new_bundle_and_always_the_same_over_a_crash() {
     let signer = Signer::new("k1");
@@ -267,7 +254,7 @@ fn a_bundle_whose_requests_fail_is_rolled_back_and_one_of_an_outage_is_not() {
 fn a_bundle_that_does_no_harm_comes_into_force_and_is_the_new_floor() {
     let signer = Signer::new("k1");
     let mut gateway = start(&signer, "percent: 50, guard: { window: 300ms, min_requests: 20 }");
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     assert_eq!(publish(&gateway, &signer.sign(&open(2))).0, 200);
     // The load is one identity, which may be on either side.
     let mut connection = Connection::open(gateway.public);
@@ -278,7 +265,7 @@ fn a_bundle_that_does_no_harm_comes_into_force_and_is_the_new_floor() {
         versions(&gateway) == (Some(2), None)
     });
     assert_eq!(last(&gateway), (Some(2), "promoted".to_owned()));
-    finish(clients);
+    clients.finish_later();
     assert_eq!(judged_by(&gateway, 2, 100).len(), 100);
     // Versions do not go back, whatever the source has.
     let (status, body) = publish(&gateway, &signer.sign(&open(1)));
@@ -394,7 +381,7 @@ fn both_bundles_count_on_the_same_counters() {
 fn no_request_is_lost_while_bundles_come_and_go() {
     let signer = Signer::new("k1");
     let gateway = start(&signer, "percent: 50, guard: { window: 1h }");
-    let clients = load(&gateway);
+    let clients = Load::of_200(gateway.public);
     let mut in_force = 1;
     for version in 2..22_u32 {
         assert_eq!(publish(&gateway, &signer.sign(&open(version))).0, 200);
@@ -408,7 +395,7 @@ fn no_request_is_lost_while_bundles_come_and_go() {
         in_force = after;
         assert_eq!(versions(&gateway), (Some(in_force), None));
     }
-    finish(clients);
+    clients.finish_later();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! counters hold. Nothing is charged. The verdict itself is [`super::engine`]'s, who is asked the same questions.
 
 use portcullis_bundles::format::{Mode, OnMissing};
-use portcullis_bundles::policies::{Matches, Policies, Policy, Rule};
+use portcullis_bundles::policies::{Policies, Policy, Rule};
 use portcullis_bundles::when::When;
 
 use super::breaker::Answer;
@@ -112,13 +112,7 @@ pub struct Counting<'c> {
 
 /// Explains the policies that are about a request. `shadow`: the link that asks them only records.
 pub fn explain(policies: &Policies, request: &Request<'_>, counting: Counting<'_>, shadow: bool) -> Vec<PolicyStep> {
-    let mut matches = Matches::new();
-    policies.matching(
-        request.head.host,
-        request.head.path,
-        request.head.method.as_str(),
-        &mut matches,
-    );
+    let matches = request.head.matches(policies);
     let explainer = Explainer {
         request,
         counting,
