@@ -1,13 +1,14 @@
 //! The ring of recorded requests: the last so many lines, in memory and, where the configuration says so, in a file of the
 //! state folder. What a line holds is `portcullis_filters::policy`'s.
 
-use std::collections::VecDeque;
+mod ring;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use portcullis_bundles::policies::Policies;
@@ -15,6 +16,8 @@ use portcullis_config::activation::Record;
 use portcullis_config::key::Key;
 use portcullis_filters::policy::{BrokenLine, Keep, Recording, RequestOutcome};
 use portcullis_filters::request::Request;
+
+use ring::{Line, Ring};
 
 /// The file in the state folder, and the one with the secret that values are hashed with.
 pub const FILE: &str = "record";
@@ -27,13 +30,11 @@ pub const MAX_FILE: u64 = 1 << 30;
 
 /// The ring.
 pub struct Recorder {
-    capacity: usize,
     others: Vec<Key>,
     keep: ArcSwap<Keep>,
     secret: [u8; 16],
-    lines: Mutex<VecDeque<Arc<[u8]>>>,
-    /// How many there ever were.
-    recorded: AtomicU64,
+    ring: Ring,
+    /// Requests that no line could be made of.
     dropped: AtomicU64,
     /// How many there were when the file was written.
     written: AtomicU64,
@@ -45,27 +46,25 @@ impl Recorder {
     /// told and left out: it proves nothing and protects nothing by itself.
     pub fn open(written: &Record, state_dir: &Path) -> io::Result<Self> {
         let folder = written.persist.then(|| state_dir.to_path_buf());
-        let capacity = written.requests as usize;
         let secret = match &folder {
             Some(folder) => secret_in(folder)?,
             None => fresh()?,
         };
-        let mut lines = VecDeque::new();
+        let mut lines = Vec::new();
         if let Some(folder) = &folder {
             match read(&folder.join(FILE)) {
-                Ok(kept) => lines.extend(kept.into_iter().rev().take(capacity).rev()),
+                Ok(kept) => lines = kept,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!(%error, "the recorded requests cannot be read; the ring begins empty"),
             }
         }
+        let ring = Ring::new(written.requests as usize, lines);
         Ok(Self {
-            capacity,
             others: written.keys.iter().filter_map(|key| key.parse().ok()).collect(),
             keep: ArcSwap::from_pointee(Keep::default()),
             secret,
-            recorded: AtomicU64::new(lines.len() as u64),
-            written: AtomicU64::new(lines.len() as u64),
-            lines: Mutex::new(lines),
+            written: AtomicU64::new(ring.counts().1),
+            ring,
             dropped: AtomicU64::new(0),
             folder,
         })
@@ -76,43 +75,34 @@ impl Recorder {
         self.keep.store(Arc::new(Keep::of(policies, &self.others)));
     }
 
-    /// Records a request. No worker waits for another here: when the ring is busy, the request is left out and counted.
+    /// Records a request.
     pub fn record(&self, request: &Request<'_>, outcome: RequestOutcome<'_>) {
-        let Some(line) = self.keep.load().line(request, &self.secret, outcome) else {
-            self.dropped.fetch_add(1, Relaxed);
-            return;
-        };
-        let Ok(mut lines) = self.lines.try_lock() else {
-            self.dropped.fetch_add(1, Relaxed);
-            return;
-        };
-        if lines.len() >= self.capacity {
-            lines.pop_front();
+        match self.keep.load().line(request, &self.secret, outcome) {
+            Some(line) => self.ring.push(line.into()),
+            None => _ = self.dropped.fetch_add(1, Relaxed),
         }
-        lines.push_back(line.into());
-        self.recorded.fetch_add(1, Relaxed);
     }
 
     /// How many requests the ring has, how many there ever were, and how many were left out.
     pub fn counts(&self) -> (u64, u64, u64) {
-        let held = self.lines.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
-        (held, self.recorded.load(Relaxed), self.dropped.load(Relaxed))
+        let (held, recorded) = self.ring.counts();
+        (held, recorded, self.dropped.load(Relaxed))
     }
 
     /// The requests, read back; values that one of `bundles` compares with are recognised.
     pub fn recording(&self, bundles: &[&Policies]) -> Result<Recording, BrokenLine> {
-        let lines = self.snapshot();
+        let lines = self.ring.lines();
         Recording::read(lines.iter().map(|line| &**line), &self.secret, bundles)
     }
 
     /// Writes the file, if there is one and something new to write.
     pub fn flush(&self) -> io::Result<()> {
-        let recorded = self.recorded.load(Relaxed);
+        let (_, recorded) = self.ring.counts();
         let Some(folder) = &self.folder else { return Ok(()) };
         if self.written.swap(recorded, Relaxed) == recorded {
             return Ok(());
         }
-        let lines = self.snapshot();
+        let lines = self.ring.lines();
         let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum::<usize>() + HEADER.len() + 1);
         for line in std::iter::once(HEADER).chain(lines.iter().map(|line| &**line)) {
             text.extend_from_slice(line);
@@ -120,15 +110,10 @@ impl Recorder {
         }
         replace(&folder.join(FILE), &text)
     }
-
-    fn snapshot(&self) -> Vec<Arc<[u8]>> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().cloned().collect()
-    }
 }
 
 /// The lines of a file.
-pub fn read(path: &Path) -> io::Result<Vec<Arc<[u8]>>> {
+pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     if fs::metadata(path)?.len() > MAX_FILE {
         return Err(io::Error::other("it is too large"));
     }
@@ -137,7 +122,7 @@ pub fn read(path: &Path) -> io::Result<Vec<Arc<[u8]>>> {
     if lines.next() != Some(HEADER) {
         return Err(io::Error::other("it does not begin as a recording does"));
     }
-    Ok(lines.filter(|line| !line.is_empty()).map(Arc::from).collect())
+    Ok(lines.filter(|line| !line.is_empty()).map(Line::from).collect())
 }
 
 /// The secret in a file, 32 hexadecimal digits.
@@ -163,9 +148,9 @@ fn secret_in(folder: &Path) -> io::Result<[u8; 16]> {
 }
 
 fn fresh() -> io::Result<[u8; 16]> {
-    use ring::rand::SecureRandom as _;
+    use ::ring::rand::SecureRandom as _;
     let mut bytes = [0; 16];
-    ring::rand::SystemRandom::new()
+    ::ring::rand::SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
