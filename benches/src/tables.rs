@@ -1,6 +1,7 @@
 //! Tables of token buckets with many keys, every bucket in use.
 
 use portcullis_filters::buckets::{BucketKey, BucketTable, Charge, Cost, KeyHasher, Params};
+use portcullis_filters::tenant::Scope;
 
 /// The moment at which the buckets were taken from first, in nanoseconds.
 const START_NS: u64 = 3_600_000_000_000;
@@ -70,7 +71,7 @@ impl Filled {
 
 /// The key of a tenant with this number.
 pub fn key(number: u32) -> BucketKey {
-    let mut hasher = KeyHasher::new(b"a key for hashes", &["bench", "tenant"]);
+    let mut hasher = KeyHasher::new(b"a key for hashes", &["bench", "tenant"]).within(&Scope::gateway());
     hasher.add(Some(number.to_string().as_str()));
     hasher.finish()
 }

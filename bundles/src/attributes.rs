@@ -19,6 +19,6 @@ pub trait Attributes {
     /// The normalised path, without a query.
     fn path(&self) -> &str;
 
-    /// Whether an identity was verified, so that `jwt:` keys can have values.
+    /// Whether an identity was verified, so that `jwt:` keys and `tenant:id` can have values.
     fn claims_known(&self) -> bool;
 }

@@ -284,7 +284,8 @@ pub struct TestRequest {
     /// The client's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// Keys the request has that the other fields cannot say: `ip:country`, `ua:bot`, `mtls:dns` and their like, `route:name`.
+    /// Keys the request has that the other fields cannot say: `ip:country`, `ua:bot`, `mtls:dns` and their like, `route:name`,
+    /// `tenant:id`.
     #[serde(
         default,
         deserialize_with = "or_default",

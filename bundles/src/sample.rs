@@ -60,7 +60,7 @@ impl Attributes for Sample {
                 filled(std::str::from_utf8(value).ok()?)
             }
             Key::Ip(IpAttribute::Address) => Some(Cow::Owned(self.address?.to_canonical().to_string())),
-            Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route => None,
+            Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route | Key::Tenant => None,
         }
     }
 

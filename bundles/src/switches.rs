@@ -79,7 +79,7 @@ impl Switch {
 pub enum Phase {
     /// First of all, on every request: every key that needs no identity.
     BeforeIdentity,
-    /// Once claims are verified: `jwt:` keys.
+    /// Once claims are verified or a tenant is known: `jwt:` keys and `tenant:id`.
     AfterIdentity,
 }
 
@@ -120,7 +120,7 @@ impl Switches {
         };
         let mut places: HashMap<Key, usize> = HashMap::new();
         for (index, switch) in (0u32..).zip(&switches.entries) {
-            let phase = if matches!(switch.key, Key::Jwt(_)) {
+            let phase = if matches!(switch.key, Key::Jwt(_) | Key::Tenant) {
                 &mut switches.after
             } else {
                 &mut switches.before
@@ -147,7 +147,7 @@ impl Switches {
     /// written first.
     ///
     /// Every value of a key counts: a field that is sent twice, a parameter that is given twice. `AfterIdentity` finds
-    /// nothing when no identity was verified: such a request has no claims.
+    /// nothing when no identity was verified: such a request has neither claims nor a tenant.
     pub fn find(&self, request: &dyn Attributes, phase: Phase, now: i64) -> Option<&Switch> {
         let groups = match phase {
             Phase::BeforeIdentity => &self.before,

@@ -26,6 +26,8 @@ pub enum Key {
     Ua(UaAttribute),
     /// `route:name`: the route that the request took, by its name in logs and metrics.
     Route,
+    /// `tenant:id`: whose request it is, as the `tenant` filter found out.
+    Tenant,
 }
 
 /// `ip:NAME`.
@@ -88,7 +90,9 @@ pub const BOT_CATEGORIES: [&str; 8] = [
     "social_preview",
 ];
 
-const SOURCES: [&str; 8] = ["jwt", "header", "query", "cookie", "ip", "mtls", "ua", "route"];
+const SOURCES: [&str; 9] = [
+    "jwt", "header", "query", "cookie", "ip", "mtls", "ua", "route", "tenant",
+];
 const IP: [(&str, IpAttribute); 5] = [
     ("address", IpAttribute::Address),
     ("country", IpAttribute::Country),
@@ -107,6 +111,18 @@ const MTLS: [(&str, MtlsAttribute); 7] = [
 ];
 const UA: [(&str, UaAttribute); 2] = [("bot", UaAttribute::Bot), ("bot_category", UaAttribute::BotCategory)];
 const ROUTE: [(&str, ()); 1] = [("name", ())];
+const TENANT: [(&str, ()); 1] = [("id", ())];
+
+/// Longest name of a tenant, in bytes.
+pub const MAX_TENANT: usize = 128;
+
+/// Whether a text can be the name of a tenant. None of its bytes means anything in a path, a query, a header field, a log line
+/// or a file name, so one tenant cannot be written as another.
+pub fn is_tenant(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~:@|+=".contains(&byte);
+    let right = (1..=MAX_TENANT).contains(&text.len()) && text.bytes().all(plain);
+    right && text.bytes().any(|byte| byte != b'.')
+}
 
 impl IpAttribute {
     /// The name after `ip:`.
@@ -154,6 +170,7 @@ impl FromStr for Key {
             "mtls" => attribute(text, name, &MTLS).map(Self::Mtls),
             "ua" => attribute(text, name, &UA).map(Self::Ua),
             "route" => attribute(text, name, &ROUTE).map(|()| Self::Route),
+            "tenant" => attribute(text, name, &TENANT).map(|()| Self::Tenant),
             _ => named(text, source, name),
         }
     }
@@ -206,6 +223,7 @@ impl fmt::Display for Key {
             Self::Mtls(attribute) => write!(f, "mtls:{}", attribute.name()),
             Self::Ua(attribute) => write!(f, "ua:{}", attribute.name()),
             Self::Route => f.write_str("route:name"),
+            Self::Tenant => f.write_str("tenant:id"),
         }
     }
 }
@@ -214,7 +232,7 @@ text_type!(
     Key,
     "a key such as jwt:sub, header:x-tenant, query:plan or ip:address",
     "ip:address",
-    "^((jwt|header|query):[A-Za-z0-9_-]+|cookie:[A-Za-z0-9_.-]+|ip:(address|country|asn|type|tor)|mtls:(san|dns|uri|spiffe|subject|serial|fingerprint)|ua:(bot|bot_category)|route:name)$"
+    "^((jwt|header|query):[A-Za-z0-9_-]+|cookie:[A-Za-z0-9_.-]+|ip:(address|country|asn|type|tor)|mtls:(san|dns|uri|spiffe|subject|serial|fingerprint)|ua:(bot|bot_category)|route:name|tenant:id)$"
 );
 
 #[cfg(test)]
@@ -237,6 +255,7 @@ mod tests {
             "cookie:__Host-session",
             "cookie:connect.sid",
             "route:name",
+            "tenant:id",
             "ua:bot",
             "ua:bot_category",
         ] {
@@ -265,7 +284,8 @@ mod tests {
             "jwt:a.b.c",
             "route:",
             "route:id",
-            "tenant:id",
+            "tenant:",
+            "tenant:name",
             "header:ä",
             "jwt:a:b",
         ] {

@@ -19,7 +19,7 @@ use portcullis_config::geoip::GeoIp;
 use portcullis_config::key::{IpAttribute, Key, MtlsAttribute, UaAttribute};
 
 use crate::agents;
-use crate::buckets::KeyHasher;
+use crate::buckets::ScopedHasher;
 use crate::claims::NotScalar;
 use crate::client::{ClientCertificate, SanKind};
 use crate::geoip::Located;
@@ -53,6 +53,11 @@ pub fn text<'r>(request: &'r Request<'_>, key: &Key) -> Result<Option<Cow<'r, st
         Key::Mtls(attribute) => Ok(certificate(request, *attribute).map(Cow::Borrowed)),
         Key::Ua(attribute) => Ok(agent(request, *attribute).map(Cow::Borrowed)),
         Key::Route => Ok(request.head.route.map(Cow::Borrowed)),
+        Key::Tenant => Ok(request
+            .facts
+            .tenant
+            .as_ref()
+            .map(|tenant| Cow::Borrowed(tenant.as_str()))),
     }
 }
 
@@ -67,7 +72,7 @@ pub fn equals(request: &Request<'_>, key: &Key, value: &str) -> Result<bool, Key
 /// Adds the value of a key to those that a request is counted by. False: it is missing, and nothing was added.
 ///
 /// An IPv6 address counts as its /64: a client has all of that to itself. Nothing is allocated for an address.
-pub fn count_by(request: &Request<'_>, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+pub fn count_by(request: &Request<'_>, key: &Key, hasher: &mut ScopedHasher) -> Result<bool, KeyError> {
     if *key == Key::Ip(IpAttribute::Address) {
         hasher.add_address(request.head.client.address);
         return Ok(true);
@@ -91,7 +96,14 @@ pub fn unsupported(key: &Key, geoip: Option<&GeoIp>) -> Option<&'static str> {
             let why = "`geoip` of the configuration has no source for it, so the key would never have a value";
             (!is_told).then_some(why)
         }
-        Key::Jwt(_) | Key::Header(_) | Key::Query(_) | Key::Cookie(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route => None,
+        Key::Jwt(_)
+        | Key::Header(_)
+        | Key::Query(_)
+        | Key::Cookie(_)
+        | Key::Mtls(_)
+        | Key::Ua(_)
+        | Key::Route
+        | Key::Tenant => None,
     }
 }
 
@@ -179,7 +191,7 @@ impl Attributes for RequestAttributes<'_, '_> {
                 }
             }
             Key::Ip(IpAttribute::Address) => look(AddressText::of(self.request.head.client.address).as_str()),
-            Key::Jwt(_) | Key::Ip(_) | Key::Ua(_) | Key::Route => {
+            Key::Jwt(_) | Key::Ip(_) | Key::Ua(_) | Key::Route | Key::Tenant => {
                 if let Some(value) = self.get(key) {
                     look(&value);
                 }
@@ -192,7 +204,7 @@ impl Attributes for RequestAttributes<'_, '_> {
     }
 
     fn claims_known(&self) -> bool {
-        self.request.facts.claims.is_some()
+        self.request.facts.claims.is_some() || self.request.facts.tenant.is_some()
     }
 }
 

@@ -85,6 +85,7 @@ impl Chain {
         }
         while let Some(link) = self.request.get(state.cursor).and_then(|place| self.links.get(*place)) {
             let claims = request.facts.claims.clone();
+            let tenant_known = request.facts.tenant.is_some();
             let first = state.counts(link, Phases::REQUEST) || state.waits > 0 || state.asked;
             let mut settled = link.on_request(slot(&mut state.slots, link), request, &mut state.shadow_claims, first);
             if matches!(settled, Settled::Wait(_) | Settled::Pause(_)) && state.waits >= MAX_WAITS {
@@ -107,7 +108,8 @@ impl Chain {
                 Settled::Stop(stop, info) => return state.stop(stop, info),
                 Settled::Go | Settled::End(_) => state.passed(link),
             }
-            if identity_changed(claims.as_ref(), request.facts)
+            let tenant_found = !tenant_known && request.facts.tenant.is_some();
+            if (tenant_found || identity_changed(claims.as_ref(), request.facts))
                 && let Some(stop) = self.check_identity(state, request)
             {
                 return stop;
@@ -191,7 +193,7 @@ impl Chain {
         places.iter().filter_map(|place| self.links.get(*place))
     }
 
-    /// The kill switches that look at claims.
+    /// The kill switches that look at claims and tenants.
     fn check_identity(&self, state: &mut ChainState, request: &mut Request<'_>) -> Option<Progress> {
         let known = request.facts.decisions.len();
         let outcome = self.gate.after_identity(request);

@@ -12,6 +12,7 @@ use crate::client::ClientCertificate;
 use crate::geoip::Located;
 use crate::policy::llm::prompt::Ask;
 use crate::record::Decision;
+use crate::tenant::{Scope, TenantId};
 use crate::trace::Trace;
 use crate::verdict::Reason;
 
@@ -22,6 +23,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// Claims of the verified token.
     pub claims: Option<Arc<Claims>>,
+    /// Whose request it is, once that is certain. It never becomes another's.
+    pub tenant: Option<TenantId>,
     /// Changes to the header fields that go upstream. Later filters see them.
     pub request_headers: HeaderEdits,
     /// Changes to the header fields of the answer, whoever gives it.
@@ -106,6 +109,11 @@ impl Body {
 impl Facts {
     /// Most decisions that are recorded of an exchange; counters count all of them.
     pub const MAX_DECISIONS: usize = 128;
+
+    /// Whose the state of this request is: its tenant's, or nobody's while none is known.
+    pub fn scope(&self) -> Scope {
+        self.tenant.as_ref().map_or(Scope::gateway(), Scope::of)
+    }
 
     /// Records a decision. The chain does so for what a link's hook returns; a filter does so for what happened within.
     pub fn decide(&mut self, decision: Decision) {

@@ -62,7 +62,7 @@ impl Gate {
         })
     }
 
-    /// Once claims are verified: the switches that look at them.
+    /// Once claims are verified or a tenant is known: the switches that look at them.
     pub(crate) fn after_identity(&self, request: &mut Request<'_>) -> Outcome {
         caught(|| self.switches(request, Phase::AfterIdentity)).map_err(|Failed(error, _)| error)
     }

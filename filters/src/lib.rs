@@ -29,6 +29,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod response;
+pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;

@@ -19,6 +19,7 @@ use portcullis_filters::jwt::cache::{Rules, TokenCache};
 use portcullis_filters::jwt::keys::{KeySet, KeySource};
 use portcullis_filters::jwt::refusal::Refusal;
 use portcullis_filters::jwt::verify::{Failure, verify};
+use portcullis_filters::tenant::{Scope, TenantId};
 use serde_json::{Value, json};
 
 #[test]
@@ -75,6 +76,24 @@ fn whoever_refreshes_is_asked() {
 }
 
 #[test]
+fn a_token_is_remembered_for_the_tenant_that_showed_it() {
+    let signer = Signer::ed25519(1);
+    let issuers = [trusted("main", &issuer(&ALL), &[signer.jwk("a", json!({}))])];
+    let (cache, rules) = (TokenCache::new(1000, 1 << 20), Rules::of(&issuers));
+    let token = signer.token(&json!({ "alg": "EdDSA", "kid": "a" }), &claims(json!({})));
+    let verified = verify(token.as_bytes(), &issuers, at(NOW)).unwrap();
+    let scopes = ["a", "b", "c"].map(|name| Scope::of(&TenantId::new(name).unwrap()));
+    let [a, b, c] = scopes.map(|scope| rules.key(&scope, token.as_bytes()));
+    let nobody = rules.key(&Scope::gateway(), token.as_bytes());
+    cache.insert(&a, &verified, at(NOW));
+    cache.insert(&b, &verified, at(NOW));
+    for (key, known) in [(a, true), (b, true), (c, false), (nobody, false)] {
+        assert_eq!(cache.get(&key, &issuers, at(NOW)).is_some(), known, "{key:?}");
+    }
+    assert_eq!(cache.len(), 2);
+}
+
+#[test]
 fn remembered_tokens_end_with_their_time_and_their_keys() {
     let (a, b) = (Signer::ed25519(1), Signer::ed25519(2));
     let issuers = [trusted("main", &issuer(&ALL), &[a.jwk("a", json!({}))])];
@@ -83,10 +102,10 @@ fn remembered_tokens_end_with_their_time_and_their_keys() {
         &json!({ "alg": "EdDSA", "kid": "a" }),
         &claims(json!({ "exp": NOW + 60, "nbf": NOW })),
     );
-    let key = rules.key(token.as_bytes());
+    let key = rules.key(&Scope::gateway(), token.as_bytes());
     assert!(cache.get(&key, &issuers, at(NOW)).is_none());
     let verified = verify(token.as_bytes(), &issuers, at(NOW)).unwrap();
-    cache.insert(key, &verified, at(NOW));
+    cache.insert(&key, &verified, at(NOW));
     let hit = |seconds: i64| cache.get(&key, &issuers, at(seconds)).is_some();
     assert!(Arc::ptr_eq(
         &cache.get(&key, &issuers, at(NOW)).unwrap(),
@@ -106,7 +125,7 @@ fn remembered_tokens_end_with_their_time_and_their_keys() {
     // Another letter, another token.
     assert!(
         cache
-            .get(&rules.key(&token.as_bytes()[1..]), &issuers, at(NOW))
+            .get(&rules.key(&Scope::gateway(), &token.as_bytes()[1..]), &issuers, at(NOW))
             .is_none()
     );
     // A new key beside the old one: verified anew. The old key gone: refused, whatever was remembered.
@@ -150,16 +169,18 @@ fn other_rules_remember_other_tokens() {
     variants[6].ca = Some("/etc/ca.pem".into());
     let mut seen = Vec::new();
     for written in &variants {
-        seen.push(Rules::of(&[trusted("main", written, &keys)]).key(b"token"));
+        seen.push(Rules::of(&[trusted("main", written, &keys)]).key(&Scope::gateway(), b"token"));
     }
-    seen.push(Rules::of(&[trusted("second", &base, &keys)]).key(b"token"));
-    seen.push(Rules::of(&[trusted("main", &base, &keys), trusted("second", &base, &keys)]).key(b"token"));
+    seen.push(Rules::of(&[trusted("second", &base, &keys)]).key(&Scope::gateway(), b"token"));
+    seen.push(
+        Rules::of(&[trusted("main", &base, &keys), trusted("second", &base, &keys)]).key(&Scope::gateway(), b"token"),
+    );
     let count = seen.len();
     let distinct: std::collections::HashSet<_> = seen.into_iter().collect();
     assert_eq!(distinct.len(), count);
     assert_eq!(
-        Rules::of(&[trusted("main", &base, &keys)]).key(b"t"),
-        Rules::of(&[trusted("main", &base, &[])]).key(b"t")
+        Rules::of(&[trusted("main", &base, &keys)]).key(&Scope::gateway(), b"t"),
+        Rules::of(&[trusted("main", &base, &[])]).key(&Scope::gateway(), b"t")
     );
 }
 
@@ -172,7 +193,7 @@ fn the_memory_is_bounded() {
     let verified = verify(token.as_bytes(), &issuers, at(NOW)).unwrap();
     let fill = |cache: &TokenCache, count: u32| {
         for n in 0..count {
-            cache.insert(rules.key(&n.to_be_bytes()), &verified, at(NOW));
+            cache.insert(&rules.key(&Scope::gateway(), &n.to_be_bytes()), &verified, at(NOW));
         }
     };
     let by_count = TokenCache::new(640, 64 << 20);
@@ -187,12 +208,14 @@ fn the_memory_is_bounded() {
     );
     // What is in use stays longer than what is not.
     let cache = TokenCache::new(640, 64 << 20);
-    let hot: Vec<_> = (0..64_u32).map(|n| rules.key(&(n + 1_000_000).to_be_bytes())).collect();
+    let hot: Vec<_> = (0..64_u32)
+        .map(|n| rules.key(&Scope::gateway(), &(n + 1_000_000).to_be_bytes()))
+        .collect();
     for key in &hot {
-        cache.insert(*key, &verified, at(NOW));
+        cache.insert(key, &verified, at(NOW));
     }
     for n in 0..2_000_u32 {
-        cache.insert(rules.key(&n.to_be_bytes()), &verified, at(NOW));
+        cache.insert(&rules.key(&Scope::gateway(), &n.to_be_bytes()), &verified, at(NOW));
         for key in &hot {
             cache.get(key, &issuers, at(NOW));
         }
@@ -208,9 +231,13 @@ fn the_memory_is_bounded() {
         weight: 1 << 20,
         ..verified
     };
-    cache.insert(rules.key(b"giant"), &giant, at(NOW));
+    cache.insert(&rules.key(&Scope::gateway(), b"giant"), &giant, at(NOW));
     assert_eq!(cache.len(), before);
-    assert!(cache.get(&rules.key(b"giant"), &issuers, at(NOW)).is_none());
+    assert!(
+        cache
+            .get(&rules.key(&Scope::gateway(), b"giant"), &issuers, at(NOW))
+            .is_none()
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_config::key::{BOT_CATEGORIES, IP_TYPES, IpAttribute, Key, MtlsAttribute, UaAttribute};
+use portcullis_config::key::{BOT_CATEGORIES, IP_TYPES, IpAttribute, Key, MtlsAttribute, UaAttribute, is_tenant};
 use portcullis_config::matcher::HostPattern;
 use portcullis_config::path;
 
@@ -245,6 +245,7 @@ fn other_form(key: &Key, value: &str) -> Option<String> {
             value.starts_with("spiffe://"),
             "a SPIFFE ID, such as `spiffe://example.com/api`".to_owned(),
         ),
+        Key::Tenant => (is_tenant(value), "the name of a tenant, such as `acme`".to_owned()),
         _ => return None,
     };
     (!fits).then_some(form)

@@ -142,7 +142,7 @@ impl Compiler {
             let Some(key) = self.key(key, &place, "attributes") else {
                 continue;
             };
-            let has_none = matches!(key, Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route);
+            let has_none = matches!(key, Key::Ip(_) | Key::Mtls(_) | Key::Ua(_) | Key::Route | Key::Tenant);
             if !has_none || key == Key::Ip(IpAttribute::Address) {
                 let help = "write it under `claims`, `headers`, `query` or `ip`";
                 let message = format!("attributes: `{key}` has a field of its own");

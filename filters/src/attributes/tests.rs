@@ -236,6 +236,16 @@ fn the_route_is_a_key_and_its_name_is_one() {
 }
 
 #[test]
+fn the_tenant_is_a_key_once_it_is_known() {
+    let tenant = |request: &RequestBuilder| found(request, "tenant:id");
+    assert_eq!(
+        tenant(&RequestBuilder::get("/").tenant("acme")).as_deref(),
+        Some("acme")
+    );
+    assert_eq!(tenant(&RequestBuilder::get("/").header("tenant", "acme")), None);
+}
+
+#[test]
 fn addresses_are_compared_in_their_one_form() {
     for (address, text, other) in [
         ("192.0.2.7", "192.0.2.7", "192.0.2.70"),

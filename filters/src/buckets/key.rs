@@ -1,5 +1,21 @@
 //! Keys of buckets: a keyed 128-bit hash of length-prefixed values. Nobody without the key can make two sets of values
 //! meet in one bucket, and no value can run into the next.
+//!
+//! A key has a tenant in it, or says that there is none:
+//!
+//! ```
+//! # use portcullis_filters::{buckets::KeyHasher, tenant::Scope};
+//! let limit = KeyHasher::new(&[0; 16], &["limit"]);
+//! let key = limit.within(&Scope::gateway()).finish();
+//! ```
+//!
+//! There is no key without that step:
+//!
+//! ```compile_fail,E0599
+//! # use portcullis_filters::{buckets::KeyHasher, tenant::Scope};
+//! let limit = KeyHasher::new(&[0; 16], &["limit"]);
+//! let key = limit.finish();
+//! ```
 
 use std::borrow::Cow;
 use std::hash::Hasher;
@@ -7,7 +23,9 @@ use std::net::IpAddr;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// Where a request is counted.
+use crate::tenant::Scope;
+
+/// Where a request is counted. Made by [`ScopedHasher::finish`] alone: counters of two tenants never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BucketKey {
     /// The limit and the request's values.
@@ -23,9 +41,16 @@ impl BucketKey {
     }
 }
 
-/// Makes keys of one limit. Compiled once; a request clones it.
+/// Makes keys of one limit. Compiled once; a request begins with [`Self::within`].
 #[derive(Debug, Clone)]
 pub struct KeyHasher {
+    hasher: SipHasher24,
+    shared: u128,
+}
+
+/// Takes the values of one request. Made by [`KeyHasher::within`] alone.
+#[derive(Debug, Clone)]
+pub struct ScopedHasher {
     hasher: SipHasher24,
     shared: u128,
 }
@@ -52,6 +77,20 @@ impl KeyHasher {
         Self { hasher, shared }
     }
 
+    /// For a request of this scope. The gateway's adds nothing and costs nothing; a tenant has counters of its own in every
+    /// limit, the one that new keys share included.
+    pub fn within(&self, scope: &Scope) -> ScopedHasher {
+        let Self { mut hasher, mut shared } = *self;
+        if let Some(tenant) = scope.tenant() {
+            hasher.write_u8(7);
+            write(&mut hasher, tenant.as_str());
+            shared = hasher.finish128().as_u128();
+        }
+        ScopedHasher { hasher, shared }
+    }
+}
+
+impl ScopedHasher {
     /// Adds a value of the request; `None` is a value of its own, unlike every text.
     pub fn add(&mut self, value: Option<&str>) {
         match value {

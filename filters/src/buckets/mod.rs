@@ -19,7 +19,7 @@ mod window;
 
 pub use arithmetic::{Cost, MAX_TOKENS, Params, Taken};
 pub use charge::{Charge, NoRoom, Reserved};
-pub use key::{BucketKey, KeyHasher};
+pub use key::{BucketKey, KeyHasher, ScopedHasher};
 pub use table::BucketTable;
 pub use transfer::BUCKET_BYTES;
 pub use window::Window;

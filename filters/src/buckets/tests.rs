@@ -8,11 +8,12 @@ mod transfer;
 mod windows;
 
 use super::{BucketKey, BucketTable, Charge, Cost, KeyHasher, Params, Reserved};
+use crate::tenant::{Scope, TenantId};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 
 pub(super) fn key(name: &str) -> BucketKey {
-    let mut hasher = KeyHasher::new(b"0123456789abcdef", &["limit"]);
+    let mut hasher = KeyHasher::new(b"0123456789abcdef", &["limit"]).within(&Scope::gateway());
     hasher.add(Some(name));
     hasher.finish()
 }
@@ -231,7 +232,7 @@ fn all_or_nothing() {
 #[test]
 fn values_never_meet() {
     let of = |parts: &[&str], values: &[Option<&str>]| {
-        let mut hasher = KeyHasher::new(b"0123456789abcdef", parts);
+        let mut hasher = KeyHasher::new(b"0123456789abcdef", parts).within(&Scope::gateway());
         for value in values {
             hasher.add(*value);
         }
@@ -254,7 +255,7 @@ fn values_never_meet() {
         assert!(seen.insert(of(parts, values)), "{parts:?} {values:?}");
     }
     let address = |text: &str| {
-        let mut hasher = KeyHasher::of(b"0123456789abcdef", 7, false);
+        let mut hasher = KeyHasher::of(b"0123456789abcdef", 7, false).within(&Scope::gateway());
         hasher.add_address(text.parse().unwrap());
         hasher.finish().own
     };
@@ -262,6 +263,49 @@ fn values_never_meet() {
     assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
     assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
     assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
-    let shadow = KeyHasher::of(b"0123456789abcdef", 7, true).finish();
-    assert_ne!(shadow, KeyHasher::of(b"0123456789abcdef", 7, false).finish());
+    let shadow = KeyHasher::of(b"0123456789abcdef", 7, true)
+        .within(&Scope::gateway())
+        .finish();
+    assert_ne!(
+        shadow,
+        KeyHasher::of(b"0123456789abcdef", 7, false)
+            .within(&Scope::gateway())
+            .finish()
+    );
+}
+
+#[test]
+fn two_tenants_never_share_a_bucket() {
+    let limit = KeyHasher::new(b"0123456789abcdef", &["p", "r"]);
+    let tenant = |name: &str| Scope::of(&TenantId::new(name).unwrap());
+    let of = |scope: &Scope, values: &[&str]| {
+        let mut hasher = limit.within(scope);
+        for value in values {
+            hasher.add(Some(value));
+        }
+        hasher.finish()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for scope in [Scope::gateway(), tenant("a"), tenant("b"), tenant("ab")] {
+        for values in [&["u"][..], &["a", "u"], &["b", "u"], &[]] {
+            assert!(seen.insert(of(&scope, values).own), "{scope:?} {values:?}");
+        }
+        // The bucket that new keys share when the table is full.
+        assert!(seen.insert(of(&scope, &[]).shared), "{scope:?}");
+    }
+    // Where there is no room for one more key, those of two tenants share no bucket either.
+    let table = BucketTable::new(1);
+    let take = |scope: &Scope, value: &str| {
+        let params = Params::new(0.001, 1.0).unwrap();
+        table
+            .take(&Charge::new(of(scope, &[value]), params, Cost::ONE), 0)
+            .allowed
+    };
+    let (a, b) = (tenant("a"), tenant("b"));
+    let crowd = (0..10_000).filter(|n| take(&a, &n.to_string())).count();
+    assert!(crowd < 10_000, "there is room for all");
+    assert!(
+        !take(&a, "late") && take(&b, "late") && !take(&b, "later"),
+        "each shares with its own"
+    );
 }

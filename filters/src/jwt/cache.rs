@@ -12,6 +12,7 @@ use super::issuer::{Trusted, Validity};
 use super::verify::Verified;
 use crate::claims::Claims;
 use crate::client::Now;
+use crate::tenant::{Scope, Scoped};
 
 /// Shards, each behind its own lock.
 const SHARDS: usize = 64;
@@ -41,15 +42,15 @@ impl Rules {
         Self(front)
     }
 
-    /// The key of a token.
-    pub fn key(&self, token: &[u8]) -> TokenKey {
+    /// The key of a token that somebody of this scope shows.
+    pub fn key(&self, scope: &Scope, token: &[u8]) -> Scoped<TokenKey> {
         let mut context = self.0.clone();
         context.update(token);
         let mut key = [0; 32];
         for (to, from) in key.iter_mut().zip(context.finish().as_ref()) {
             *to = *from;
         }
-        TokenKey(key)
+        scope.key(TokenKey(key))
     }
 }
 
@@ -76,7 +77,7 @@ struct Shard {
 }
 
 struct Entry {
-    key: TokenKey,
+    key: Scoped<TokenKey>,
     issuer: u16,
     used: bool,
     generation: u64,
@@ -110,7 +111,7 @@ impl TokenCache {
 
     /// The claims of a token that was verified by the rules in `key`, if it is still valid and its issuer still has the
     /// keys that it was verified with.
-    pub fn get(&self, key: &TokenKey, issuers: &[Trusted], now: Now) -> Option<Arc<Claims>> {
+    pub fn get(&self, key: &Scoped<TokenKey>, issuers: &[Trusted], now: Now) -> Option<Arc<Claims>> {
         let found = self.shard(key).and_then(|mut shard| {
             let entry = shard.find(key)?;
             entry.used = true;
@@ -126,7 +127,7 @@ impl TokenCache {
     }
 
     /// Remembers a token, and forgets others where it must.
-    pub fn insert(&self, key: TokenKey, verified: &Verified, now: Now) {
+    pub fn insert(&self, key: &Scoped<TokenKey>, verified: &Verified, now: Now) {
         let weight = verified.weight.saturating_add(size_of::<Entry>());
         let Ok(issuer) = u16::try_from(verified.issuer) else {
             return;
@@ -136,7 +137,7 @@ impl TokenCache {
             return;
         }
         let entry = Entry {
-            key,
+            key: key.clone(),
             issuer,
             used: false,
             generation: verified.generation,
@@ -144,8 +145,8 @@ impl TokenCache {
             weight,
             claims: Arc::clone(&verified.claims),
         };
-        if let Some(mut shard) = self.shard(&key) {
-            shard.remove(&key);
+        if let Some(mut shard) = self.shard(key) {
+            shard.remove(key);
             while !shard.entries.is_empty()
                 && (shard.entries.len() >= self.entries || shard.bytes + weight > self.bytes)
             {
@@ -170,9 +171,9 @@ impl TokenCache {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
-    fn shard(&self, key: &TokenKey) -> Option<MutexGuard<'_, Shard>> {
+    fn shard(&self, key: &Scoped<TokenKey>) -> Option<MutexGuard<'_, Shard>> {
         // The table takes the upper bits of the number, the choice of a shard other bytes.
-        let place = key.0.last().copied().map_or(0, usize::from) % SHARDS;
+        let place = key.key().0.last().copied().map_or(0, usize::from) % SHARDS;
         self.shards.get(place).map(lock)
     }
 }
@@ -191,12 +192,12 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Shard {
-    fn place(&self, key: &TokenKey) -> Option<usize> {
+    fn place(&self, key: &Scoped<TokenKey>) -> Option<usize> {
         let is_it = |at: &u32| self.entries.get(*at as usize).is_some_and(|entry| entry.key == *key);
-        self.table.find(key.number(), is_it).map(|at| *at as usize)
+        self.table.find(key.key().number(), is_it).map(|at| *at as usize)
     }
 
-    fn find(&mut self, key: &TokenKey) -> Option<&mut Entry> {
+    fn find(&mut self, key: &Scoped<TokenKey>) -> Option<&mut Entry> {
         let place = self.place(key)?;
         self.entries.get_mut(place)
     }
@@ -205,15 +206,15 @@ impl Shard {
         let Ok(place) = u32::try_from(self.entries.len()) else {
             return;
         };
-        let number = entry.key.number();
+        let number = entry.key.key().number();
         self.bytes += entry.weight;
         self.entries.push(entry);
         let entries = &self.entries;
-        let rehash = |at: &u32| entries.get(*at as usize).map_or(0, |entry| entry.key.number());
+        let rehash = |at: &u32| entries.get(*at as usize).map_or(0, |entry| entry.key.key().number());
         self.table.insert_unique(number, place, rehash);
     }
 
-    fn remove(&mut self, key: &TokenKey) {
+    fn remove(&mut self, key: &Scoped<TokenKey>) {
         if let Some(place) = self.place(key) {
             self.remove_at(place);
         }
@@ -221,7 +222,7 @@ impl Shard {
 
     /// Removes an entry; the last one takes its place.
     fn remove_at(&mut self, place: usize) {
-        let Some(number) = self.entries.get(place).map(|entry| entry.key.number()) else {
+        let Some(number) = self.entries.get(place).map(|entry| entry.key.key().number()) else {
             return;
         };
         if let Ok(found) = self.table.find_entry(number, |at| *at as usize == place) {
@@ -230,7 +231,7 @@ impl Shard {
         let removed = self.entries.swap_remove(place);
         self.bytes = self.bytes.saturating_sub(removed.weight);
         let (before, after) = (self.entries.len(), place);
-        if let Some(moved) = self.entries.get(place).map(|entry| entry.key.number())
+        if let Some(moved) = self.entries.get(place).map(|entry| entry.key.key().number())
             && let Some(at) = self.table.find_mut(moved, |at| *at as usize == before)
             && let Ok(after) = u32::try_from(after)
         {

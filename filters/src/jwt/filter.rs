@@ -17,6 +17,7 @@ use crate::client::Now;
 use crate::filter::{Filter, Phases};
 use crate::headers::names::is_twin;
 use crate::request::Request;
+use crate::tenant::Scope;
 use crate::verdict::{CONTINUE, FilterError, Outcome, Verdict};
 use crate::zones::BuildEnv;
 
@@ -75,7 +76,7 @@ impl Filter for Jwt {
             Ok(None) => return Ok(self.refuse(Refusal::Missing)),
             Err(refusal) => return Ok(self.refuse(refusal)),
         };
-        match self.claims(token, request.head.now) {
+        match self.claims(token, &request.facts.scope(), request.head.now) {
             Ok(claims) => self.admit(claims, request),
             Err(Failure::Refused(refusal)) => Ok(self.refuse(refusal)),
             Err(failure @ (Failure::UnknownKey(place) | Failure::NoKeys(place))) => {
@@ -93,17 +94,17 @@ impl Filter for Jwt {
 
 impl Jwt {
     /// The claims of a token, remembered or verified now.
-    fn claims(&self, token: &[u8], now: Now) -> Result<Arc<Claims>, Failure> {
+    fn claims(&self, token: &[u8], scope: &Scope, now: Now) -> Result<Arc<Claims>, Failure> {
         // Too long for any token: not even worth hashing.
         if token.len() > super::jws::MAX_TOKEN {
             return Err(Refusal::TooLong.into());
         }
-        let key = self.rules.key(token);
+        let key = self.rules.key(scope, token);
         if let Some(claims) = self.cache.get(&key, &self.issuers, now) {
             return Ok(claims);
         }
         let verified = verify(token, &self.issuers, now)?;
-        self.cache.insert(key, &verified, now);
+        self.cache.insert(&key, &verified, now);
         Ok(verified.claims)
     }
 

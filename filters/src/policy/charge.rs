@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use super::llm::account::Role;
 use super::subject::Subject;
 use crate::attributes::KeyError;
-use crate::buckets::{Charge, KeyHasher, NoRoom, Params, Taken};
+use crate::buckets::{Charge, NoRoom, Params, ScopedHasher, Taken};
 use crate::client::Now;
 use crate::facts;
 use crate::limit_stats::LimitStats;
@@ -178,7 +178,7 @@ struct Applying<'p, 's, S> {
     subject: &'s S,
     stats: &'s LimitStats,
     /// Has the rule and the values of its keys in it.
-    hasher: KeyHasher,
+    hasher: ScopedHasher,
     now: Now,
 }
 
@@ -197,7 +197,7 @@ pub(super) fn due<'p>(
     policy: &'p Policy,
     rule: &'p Rule,
     subject: &impl Subject,
-    mut hasher: KeyHasher,
+    mut hasher: ScopedHasher,
     by: (&LimitStats, Now),
     parts: &mut Parts<'p>,
 ) -> Result<Due, RuleError> {

@@ -181,7 +181,7 @@ impl Engine<'_> {
     /// Adds what a policy is about: its blocks, and its rules that apply, or its fallback when it has rules and none does.
     fn applied<'p>(&self, policy: &'p Policy, subject: &impl Subject, round: &mut Round<'p>) -> Result<(), RuleError> {
         let shadow = self.shadow || self.mode(policy) == Mode::Shadow;
-        let own = || KeyHasher::of(self.secret, policy.identity, shadow);
+        let own = || KeyHasher::of(self.secret, policy.identity, shadow).within(&subject.scope());
         if let Some(loops) = &policy.loops {
             let part = loop_part(policy, loops, subject, own(), self.now)?;
             round.parts.push(part);
@@ -210,7 +210,7 @@ impl Engine<'_> {
         round: &mut Round<'p>,
         shadow: bool,
     ) -> Result<(), RuleError> {
-        let hasher = KeyHasher::of(self.secret, rule.identity, shadow);
+        let hasher = KeyHasher::of(self.secret, rule.identity, shadow).within(&subject.scope());
         let due = due(policy, rule, subject, hasher, (self.stats, self.now), &mut round.parts)?;
         if let Due::Refuse(refused) = due {
             round.denying.get_or_insert(Denying(policy, rule, refused));

@@ -166,7 +166,8 @@ struct Explainer<'e, 'r> {
 
 impl Explainer<'_, '_> {
     fn blocks(&self, policy: &Policy, shadow: bool) -> Vec<RuleStep> {
-        let own = || KeyHasher::of(self.counting.secret, policy.identity, shadow);
+        let scope = Subject::scope(self.request);
+        let own = || KeyHasher::of(self.counting.secret, policy.identity, shadow).within(&scope);
         let step = |name: &'static str, counts: Result<Vec<Counter>, RuleError>| RuleStep {
             name: name.to_owned(),
             algorithm: name,
@@ -246,7 +247,7 @@ impl Explainer<'_, '_> {
             return RuleOutcome::NotNow;
         }
         let mut parts = Parts::new();
-        let hasher = KeyHasher::of(self.counting.secret, rule.identity, shadow);
+        let hasher = KeyHasher::of(self.counting.secret, rule.identity, shadow).within(&Subject::scope(self.request));
         match due(
             policy,
             rule,

@@ -13,7 +13,7 @@ use super::breakers::{Breakers, Spending};
 use super::charge::{Parts, Refused, RuleError, told};
 use super::engine::Refusal;
 use super::subject::Subject;
-use crate::buckets::{Cost, KeyHasher};
+use crate::buckets::{Cost, ScopedHasher};
 use crate::verdict::{Reason, Shape};
 
 /// The reason when a circuit breaker is open.
@@ -42,7 +42,7 @@ impl Round<'_> {
         policy: &Policy,
         breaker: &CircuitBreaker,
         subject: &impl Subject,
-        mut hasher: KeyHasher,
+        mut hasher: ScopedHasher,
         shadow: bool,
     ) -> Result<(), RuleError> {
         let of_key = |error| RuleError::of_block(policy, BLOCK, error);

@@ -11,16 +11,20 @@ use portcullis_config::key::{IpAttribute, Key};
 use serde_json::Value;
 
 use crate::attributes::{self, KeyError};
-use crate::buckets::KeyHasher;
+use crate::buckets::ScopedHasher;
 use crate::claims::NotScalar;
 use crate::facts::{Asked, Body};
 use crate::request::{Request, query_parameters};
+use crate::tenant::{Scope, TenantId};
 
 /// What the engine judges.
 pub(super) trait Subject {
     fn host(&self) -> &str;
     fn path(&self) -> &str;
     fn method(&self) -> &str;
+
+    /// Whose counters it is counted by.
+    fn scope(&self) -> Scope;
 
     /// The value of a key as text; `None` when it is missing.
     fn text(&self, key: &Key) -> Result<Option<Cow<'_, str>>, KeyError>;
@@ -39,7 +43,7 @@ pub(super) trait Subject {
     fn claim(&self, name: &str, whole: bool) -> Option<Claim<'_>>;
 
     /// Adds the value of a key to those that the subject is counted by. False: it is missing.
-    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError>;
+    fn count_by(&self, key: &Key, hasher: &mut ScopedHasher) -> Result<bool, KeyError>;
 
     /// A header field that tells a cost.
     fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>>;
@@ -58,6 +62,10 @@ pub(super) trait Subject {
 }
 
 impl Subject for Request<'_> {
+    fn scope(&self) -> Scope {
+        self.facts.scope()
+    }
+
     fn host(&self) -> &str {
         self.head.host
     }
@@ -82,7 +90,7 @@ impl Subject for Request<'_> {
         self.facts.claims.as_ref()?.get(name).map(Claim::Json)
     }
 
-    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+    fn count_by(&self, key: &Key, hasher: &mut ScopedHasher) -> Result<bool, KeyError> {
         attributes::count_by(self, key, hasher)
     }
 
@@ -113,6 +121,12 @@ impl Subject for Request<'_> {
 }
 
 impl Subject for Sample {
+    fn scope(&self) -> Scope {
+        let tenant = self.attributes.get(&Key::Tenant);
+        let tenant = tenant.and_then(|name| TenantId::new(name).ok());
+        tenant.as_ref().map_or(Scope::gateway(), Scope::of)
+    }
+
     fn host(&self) -> &str {
         &self.host
     }
@@ -139,7 +153,7 @@ impl Subject for Sample {
         self.claims.as_ref()?.get(name).map(Claim::Json)
     }
 
-    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+    fn count_by(&self, key: &Key, hasher: &mut ScopedHasher) -> Result<bool, KeyError> {
         if let (Key::Ip(IpAttribute::Address), Some(address)) = (key, self.address) {
             hasher.add_address(address);
             return Ok(true);

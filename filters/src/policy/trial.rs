@@ -5,9 +5,10 @@ use std::sync::Arc;
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::policies::Policies;
 
-use crate::buckets::KeyHasher;
+use crate::buckets::{KeyHasher, ScopedHasher};
 use crate::facts::Side;
 use crate::request::Request;
+use crate::tenant::Scope;
 
 /// A bundle that is tried beside the one in force.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub enum Share {
     /// Identities: those whose hash is below `limit`.
     Identities {
         /// Hashes an identity.
-        hasher: KeyHasher,
+        hasher: ScopedHasher,
         /// In parts of 2^32.
         limit: u64,
     },
@@ -59,15 +60,15 @@ impl Share {
 }
 
 /// The digest is the key: whoever does not know the bundle cannot tell who is in its share.
-fn hasher(bundle: &Digest) -> KeyHasher {
+fn hasher(bundle: &Digest) -> ScopedHasher {
     let mut key = [0; 16];
     for (to, byte) in key.iter_mut().zip(bundle.as_bytes()) {
         *to = *byte;
     }
-    KeyHasher::new(&key, &["rollout"])
+    KeyHasher::new(&key, &["rollout"]).within(&Scope::gateway())
 }
 
-fn hash(hasher: &KeyHasher) -> u64 {
+fn hash(hasher: &ScopedHasher) -> u64 {
     let (own, _) = hasher.finish().parts();
     u64::try_from(own >> 96).unwrap_or(u64::MAX)
 }
@@ -98,7 +99,7 @@ impl Trial {
 }
 
 /// Who asks: the subject of the verified token, else the client's certificate, else its address.
-fn add_identity(hasher: &mut KeyHasher, request: &Request<'_>) {
+fn add_identity(hasher: &mut ScopedHasher, request: &Request<'_>) {
     if let Some(claims) = &request.facts.claims
         && let Ok(Some(subject)) = claims.text("sub")
     {

@@ -89,7 +89,7 @@ impl Filter for RateLimit {
     }
 
     fn on_request(&self, (): &mut (), request: &mut Request<'_>) -> Outcome {
-        let mut hasher = self.hasher.clone();
+        let mut hasher = self.hasher.within(&request.facts.scope());
         for key in &self.keys {
             let there = attributes::count_by(request, key, &mut hasher)
                 .map_err(|error| FilterError::internal("limit_key", format!("{key}: {error}")))?;

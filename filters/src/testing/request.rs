@@ -16,6 +16,7 @@ use crate::facts::{Body, Facts};
 use crate::geoip::GeoIp;
 use crate::policy::Trial;
 use crate::request::{Bundle, Head, PolicyView, Request};
+use crate::tenant::TenantId;
 
 /// A request that can be put before a filter or a chain, any number of times.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ pub struct RequestBuilder {
     route: Option<String>,
     geoip: Option<Arc<GeoIp>>,
     certificate: Option<Arc<ClientCertificate>>,
+    tenant: Option<TenantId>,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl RequestBuilder {
             route: None,
             geoip: None,
             certificate: None,
+            tenant: None,
         }
     }
 
@@ -186,6 +189,13 @@ impl RequestBuilder {
         self
     }
 
+    /// It is known to be this tenant's.
+    #[must_use]
+    pub fn tenant(mut self, name: &str) -> Self {
+        self.tenant = Some(TenantId::new(name).expect("the name of a tenant"));
+        self
+    }
+
     /// Gives it a body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -207,6 +217,7 @@ impl RequestBuilder {
         Facts {
             claims: self.claims.clone(),
             certificate: self.certificate.clone(),
+            tenant: self.tenant.clone(),
             ..Facts::default()
         }
     }

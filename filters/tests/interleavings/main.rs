@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use portcullis_bundles::algorithm::Period;
 // The files of the buckets know them by these paths.
-use portcullis_filters::{client, zones};
+use portcullis_filters::{client, tenant, zones};
 use shuttle::scheduler::DfsScheduler;
 use shuttle::{Config, Runner, thread};
 use smallvec::SmallVec;
 
 use buckets::{BucketTable, Charge, Cost, KeyHasher, Params, Reserved, Window};
 use client::Now;
+use tenant::Scope;
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: Now = Now {
@@ -33,7 +34,7 @@ const ORDERS: usize = 200;
 const MOST: usize = 20_000;
 
 fn charge_of(limit: &str, value: u64, params: Params, cost: u64) -> Charge {
-    let mut hasher = KeyHasher::new(&[7; 16], &[limit]);
+    let mut hasher = KeyHasher::new(&[7; 16], &[limit]).within(&Scope::gateway());
     hasher.add(Some(&value.to_string()));
     Charge::new(hasher.finish(), params, Cost::whole(cost))
 }

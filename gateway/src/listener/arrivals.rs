@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use portcullis_config::gateway::NewConnections;
 use portcullis_filters::buckets::{BucketTable, Charge, Cost, KeyHasher, Params};
+use portcullis_filters::tenant::Scope;
 
 /// Clients that are told apart. Those beyond share a bucket until others are forgotten, as who has a full one is.
 const CLIENTS: usize = 1 << 17;
@@ -53,7 +54,8 @@ impl Arrivals {
             return true;
         };
         let now = u64::try_from(now.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
-        let mut key = self.keys.clone();
+        // Nobody has said yet whose connection it is.
+        let mut key = self.keys.within(&Scope::gateway());
         key.add_address(address);
         let charge = Charge::new(key.finish(), params, Cost::ONE);
         self.buckets

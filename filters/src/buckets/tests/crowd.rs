@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{SECOND, charge, key};
 use crate::buckets::{BucketTable, Charge, Cost, Params};
+use crate::tenant::Scope;
 
 #[test]
 fn threads_admit_exactly_the_burst() {
@@ -93,7 +94,7 @@ fn full_buckets_make_room() {
 fn limits_that_ran_out_of_room_share_apart() {
     let table = BucketTable::new(1);
     let of = |limit: &str, name: &str| {
-        let mut hasher = crate::buckets::KeyHasher::new(&[0; 16], &[limit]);
+        let mut hasher = crate::buckets::KeyHasher::new(&[0; 16], &[limit]).within(&Scope::gateway());
         hasher.add(Some(name));
         Charge::new(hasher.finish(), Params::new(0.001, 2.0).unwrap(), Cost::ONE)
     };

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::SECOND;
 use crate::buckets::{BucketTable, Charge, Cost, KeyHasher, NoRoom, Params, Reserved, Taken, Window};
 use crate::client::Now;
+use crate::tenant::Scope;
 
 /// Tokens of the bucket, one a second.
 const BURST: i64 = 10;
@@ -93,7 +94,8 @@ impl Ledger {
         } else {
             Params::window(Window::utc(Period::FiveMinutes, self.now()), 12.0)
         };
-        let mut hasher = KeyHasher::new(b"0123456789abcdef", &[if is_bucket { "bucket" } else { "budget" }]);
+        let mut hasher = KeyHasher::new(b"0123456789abcdef", &[if is_bucket { "bucket" } else { "budget" }])
+            .within(&Scope::gateway());
         hasher.add(Some(&value.to_string()));
         Charge::new(hasher.finish(), params.unwrap(), Cost::whole(cost.into()))
     }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::SECOND;
 use crate::buckets::{BucketTable, Charge, Cost, KeyHasher, Params, Window};
 use crate::client::Now;
+use crate::tenant::Scope;
 
 const NOW: Now = Now {
     monotonic_ns: 1_000 * SECOND,
@@ -58,7 +59,7 @@ fn charge(limit: usize, value: u8, cost: u32) -> Charge {
         3 => Params::window(Window::utc(Period::FiveMinutes, NOW), most),
         _ => Params::window(Window::from_first(60, NOW), most),
     };
-    let mut hasher = KeyHasher::new(b"0123456789abcdef", &[&limit.to_string()]);
+    let mut hasher = KeyHasher::new(b"0123456789abcdef", &[&limit.to_string()]).within(&Scope::gateway());
     hasher.add(Some(&value.to_string()));
     Charge::new(hasher.finish(), params.unwrap(), Cost::whole(cost.into()))
 }

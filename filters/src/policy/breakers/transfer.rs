@@ -100,11 +100,12 @@ mod tests {
     use crate::buckets::{Cost, KeyHasher};
     use crate::policy::breaker::{Answer, Terms};
     use crate::policy::breakers::Spending;
+    use crate::tenant::Scope;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn spending(name: &str, reset_seconds: Option<u64>) -> Spending {
-        let mut hasher = KeyHasher::new(&[0; 16], &["p"]);
+        let mut hasher = KeyHasher::new(&[0; 16], &["p"]).within(&Scope::gateway());
         hasher.add(Some(name));
         Spending {
             policy: "p".into(),

@@ -8,7 +8,7 @@ use portcullis_bundles::algorithm::loop_detection::LoopAction;
 use portcullis_bundles::policies::Policy;
 
 use super::{Meaning, Part, RuleError, no_room};
-use crate::buckets::{Charge, Cost, KeyHasher, NoRoom, Params, Window};
+use crate::buckets::{Charge, Cost, NoRoom, Params, ScopedHasher, Window};
 use crate::client::Now;
 use crate::policy::llm::account::Role;
 use crate::policy::subject::Subject;
@@ -25,7 +25,7 @@ pub(in crate::policy) fn part<'p>(
     policy: &'p Policy,
     loops: &LoopDetection,
     subject: &impl Subject,
-    mut hasher: KeyHasher,
+    mut hasher: ScopedHasher,
     now: Now,
 ) -> Result<Part<'p>, RuleError> {
     hasher.add(Some(subject.method()));

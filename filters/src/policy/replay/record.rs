@@ -152,7 +152,16 @@ impl Keep {
             };
             (name.to_string(), text)
         };
-        self.keys.iter().map(value).collect()
+        let mut values: Vec<_> = self.keys.iter().map(value).collect();
+        // Counters are a tenant's own, whether or not a policy asks for its name.
+        if let Some(tenant) = &request.facts.tenant
+            && !self.keys.iter().any(|(key, _)| *key == Key::Tenant)
+        {
+            let name = Key::Tenant.to_string();
+            let kept = hashed(secret, &name, tenant.as_str());
+            values.push((name, kept));
+        }
+        values
     }
 
     fn costs(&self, request: &Request<'_>) -> Vec<(String, f64)> {

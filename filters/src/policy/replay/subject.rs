@@ -13,8 +13,9 @@ use portcullis_config::key::Key;
 use super::super::subject::Subject;
 use super::record::{HASHED, Line, hashed};
 use crate::attributes::KeyError;
-use crate::buckets::KeyHasher;
+use crate::buckets::ScopedHasher;
 use crate::facts::Asked;
+use crate::tenant::{Scope, TenantId};
 
 /// Requests that were recorded, in the order of time.
 #[derive(Debug, Default)]
@@ -200,6 +201,15 @@ impl Attributes for Replayed<'_> {
 }
 
 impl Subject for Replayed<'_> {
+    /// The hash that was kept of the tenant stands for it. It is kept whenever one is known.
+    fn scope(&self) -> Scope {
+        let Some(Value::Text(text, _)) = self.recording.value(self.request, &Key::Tenant) else {
+            return Scope::gateway();
+        };
+        let tenant = TenantId::new(text).ok();
+        tenant.as_ref().map_or(Scope::gateway(), Scope::of)
+    }
+
     fn host(&self) -> &str {
         &self.request.host
     }
@@ -231,7 +241,7 @@ impl Subject for Replayed<'_> {
         (!whole).then_some(Claim::Text(Cow::Borrowed(text)))
     }
 
-    fn count_by(&self, key: &Key, hasher: &mut KeyHasher) -> Result<bool, KeyError> {
+    fn count_by(&self, key: &Key, hasher: &mut ScopedHasher) -> Result<bool, KeyError> {
         let value = self.value(key);
         if let Some((text, counted)) = value {
             hasher.add(Some(counted.unwrap_or(text)));

@@ -68,6 +68,32 @@ fn the_rules_and_examples_of_a_change_are_named() {
 }
 
 #[test]
+fn tenants_are_counted_apart_as_they_were() {
+    let (old, new) = (policies(10, ""), policies(3, ""));
+    let keep = Keep::of(Some(&old), &[]);
+    let line = |tenant: &str| {
+        let request = RequestBuilder::get("/v1/items").header("X-Key", "k1").tenant(tenant);
+        let line = request.with(&mut request.facts(), |request| {
+            keep.line(request, &SECRET, ALLOWED).unwrap()
+        });
+        assert!(!String::from_utf8_lossy(&line).contains("acme"), "kept as it is");
+        line
+    };
+    let denied = |tenants: &[&str]| {
+        let recorded: Vec<_> = tenants.iter().map(|tenant| line(tenant)).collect();
+        replay(&read(&recorded, &[&old, &new]), Some(&old), &new)
+            .new_denies
+            .total
+    };
+    assert_eq!(
+        denied(&["acme", "acme-2", "acme", "acme-2", "acme", "acme-2"]),
+        0,
+        "three each"
+    );
+    assert_eq!(denied(&["acme"; 5]), 2);
+}
+
+#[test]
 fn conditions_and_switches_are_compared_by_their_hashes() {
     let old = policies(100, "");
     let recorded = lines(&Keep::of(Some(&old), &[]), "/v1/items", "evil", 1);

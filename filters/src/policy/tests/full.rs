@@ -5,6 +5,7 @@ use crate::buckets::{Cost, KeyHasher};
 use crate::policy::breaker::{Answer, Terms};
 use crate::policy::breakers::Spending;
 use crate::policy::{Breakers, COUNTERS_FULL};
+use crate::tenant::Scope;
 
 /// Room for one counter.
 fn narrow() -> Bench {
@@ -87,7 +88,7 @@ fn requests_without_a_counter_are_no_loop() {
 fn breakers_without_room_share_one_or_refuse() {
     let breakers = Breakers::default();
     let spending = |number: u32, own_only| {
-        let mut hasher = KeyHasher::new(&[0; 16], &["p"]);
+        let mut hasher = KeyHasher::new(&[0; 16], &["p"]).within(&Scope::gateway());
         hasher.add(Some(&number.to_string()));
         Spending {
             policy: "p".into(),
