@@ -183,6 +183,7 @@ impl Exchanges {
         let head = Head {
             method: &self.method,
             host: "api.example.com",
+            authority: "api.example.com",
             path: &self.path,
             query: Some("page=2"),
             headers: &self.headers,

@@ -10,7 +10,9 @@ pub mod buckets;
 pub mod chain;
 pub mod claims;
 pub mod client;
+pub mod cookies;
 pub mod cors;
+pub mod csrf;
 pub mod facts;
 pub mod filter;
 pub mod gate;
@@ -29,6 +31,7 @@ pub mod record;
 pub mod registry;
 pub mod request;
 pub mod response;
+pub mod secrets;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

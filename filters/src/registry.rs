@@ -8,6 +8,7 @@ use schemars::Schema;
 
 use crate::attributes::UNSUPPORTED_KEY;
 use crate::cors::Cors;
+use crate::csrf::Csrf;
 use crate::filter::{Filter, Phases};
 use crate::headers::Headers;
 use crate::ip_access::IpAccess;
@@ -20,6 +21,7 @@ use crate::zones::BuildEnv;
 /// Every built-in filter.
 pub const FILTERS: &[FilterDef] = &[
     FilterDef::of::<Cors>(),
+    FilterDef::of::<Csrf>(),
     FilterDef::of::<Headers>(),
     FilterDef::of::<IpAccess>(),
     FilterDef::of::<Jwt>(),

@@ -28,6 +28,8 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The host: lower-case, no port, no trailing dot. Empty when HTTP/1.0 sent none.
     pub host: &'a str,
+    /// The host with the port, where the client named one; lower-case. Empty when HTTP/1.0 sent none.
+    pub authority: &'a str,
     /// The normalised path, the same that was routed and goes upstream.
     pub path: &'a str,
     /// The query without its question mark, as sent.

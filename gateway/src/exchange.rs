@@ -229,6 +229,7 @@ fn head<'a>(
     Head {
         method,
         host: &target.host,
+        authority: &target.authority,
         path: &target.path,
         query: target.query.as_deref(),
         headers,

@@ -25,6 +25,7 @@ pub mod record;
 pub mod report;
 mod retired;
 mod rollout;
+mod secrets;
 mod settle;
 pub mod takeover;
 pub mod tasks;

@@ -232,6 +232,7 @@ impl RequestBuilder {
         look(&Head {
             method: &self.method,
             host: &self.host,
+            authority: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
             headers: &self.headers,

@@ -21,6 +21,7 @@ use super::record::Ring;
 use super::report::Report;
 use super::retired::Retired;
 use super::rollout::Rollouts;
+use super::secrets::PreparedSecrets;
 use super::settle::Late;
 use super::{ConfigSource, Live, Startup, aside, now};
 use crate::admin::control::Refused;
@@ -50,6 +51,8 @@ pub(super) struct NewConfig {
     pub(super) listeners: PreparedListeners,
     /// Its access log, open.
     pub(super) access_log: Prepared,
+    /// Secrets of its filters.
+    pub(super) secrets: PreparedSecrets,
     pub(super) policy: PolicyChange,
 }
 
@@ -89,6 +92,7 @@ impl Live {
             },
         )
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
+        PreparedSecrets::read(&gateway.zones)?.commit();
         let listeners = ListenerHandles::open(&loaded.config.listeners)?;
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
@@ -236,6 +240,7 @@ impl Live {
             .observers
             .prepare(&loaded.config)
             .map_err(|error| unusable(error.to_string()))?;
+        let secrets = PreparedSecrets::read(&gateway.zones).map_err(|error| unusable(error.to_string()))?;
         let known_as = loaded.config.control_plane.as_ref().map(edge_id);
         let policy = match &loaded.config.policy {
             same if *same == before.gateway.config.policy
@@ -255,6 +260,7 @@ impl Live {
             gateway: Arc::new(gateway),
             listeners,
             access_log,
+            secrets,
             policy,
         })
     }

@@ -184,8 +184,10 @@ impl Live {
             gateway,
             listeners,
             access_log,
+            secrets,
             policy: _,
         } = config;
+        secrets.commit();
         self.identity.apply(&gateway.zones, &loaded.config);
         self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));

@@ -159,6 +159,7 @@ impl Trace {
         let head = Head {
             method: &header.method,
             host: &target.host,
+            authority: &target.authority,
             path: &target.path,
             query: target.query.as_deref(),
             headers: &header.headers,
