@@ -153,6 +153,11 @@ impl Diagnostics {
         self.secrets.push(secret);
     }
 
+    /// Marks the text that another list's excerpts must not show.
+    pub fn hide_as(&mut self, other: &Self) {
+        self.secrets.extend_from_slice(&other.secrets);
+    }
+
     /// Puts them in the order of the text. Those without a place come first.
     pub fn sort(&mut self) {
         self.list.sort_by_key(|diagnostic| diagnostic.span);

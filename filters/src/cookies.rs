@@ -1,5 +1,7 @@
 //! Cookies as filters read, write and take them away (RFC 6265). What one means is its filter's matter.
 
+use std::fmt::Write as _;
+
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_bundles::cookie;
@@ -77,7 +79,7 @@ pub fn set(name: &str, value: &str, terms: Terms) -> Option<HeaderValue> {
         text.push_str("; HttpOnly");
     }
     if let Some(seconds) = terms.max_age {
-        text.push_str(&format!("; Max-Age={seconds}"));
+        let _ = write!(text, "; Max-Age={seconds}");
     }
     HeaderValue::try_from(text).ok()
 }

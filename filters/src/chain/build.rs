@@ -74,6 +74,7 @@ impl Chain {
             }
         }
         let right = found.is_empty();
+        out.hide_as(&found);
         // A site's links are compiled for each of its routes, and what is wrong with them is told once.
         for diagnostic in &found {
             if !out.iter().any(|told| told == diagnostic) {
