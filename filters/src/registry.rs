@@ -16,6 +16,7 @@ use crate::jwt::Jwt;
 use crate::link::ErasedFilter;
 use crate::policy::PolicyFilter;
 use crate::rate_limit::RateLimit;
+use crate::tenant::Tenant;
 use crate::zones::BuildEnv;
 
 /// Every built-in filter.
@@ -27,6 +28,7 @@ pub const FILTERS: &[FilterDef] = &[
     FilterDef::of::<Jwt>(),
     FilterDef::of::<PolicyFilter>(),
     FilterDef::of::<RateLimit>(),
+    FilterDef::of::<Tenant>(),
 ];
 
 /// The code of the diagnostic for a filter that does not exist.

@@ -133,7 +133,7 @@ pub fn query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Resu
 }
 
 /// Percent-decoding. What is no escape stays as it is.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }

@@ -50,8 +50,21 @@ impl Origin {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), respond)
     }
 
+    /// The same, remembering nothing: for millions of requests.
+    pub fn forgetful(respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), respond, false)
+    }
+
     /// The same at a given address, such as one that was free when the gateway was told of it.
     pub fn at(address: SocketAddr, respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::listen(address, respond, true)
+    }
+
+    fn listen(
+        address: SocketAddr,
+        respond: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static,
+        remembers: bool,
+    ) -> Self {
         let listener = TcpListener::bind(address).expect("a port");
         let address = listener.local_addr().expect("its address");
         let (seen, stopped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -62,7 +75,7 @@ impl Origin {
                     return;
                 }
                 let (seen, respond) = (Arc::clone(&shared), Arc::clone(&respond));
-                std::thread::spawn(move || serve(stream, &seen, &*respond));
+                std::thread::spawn(move || serve(stream, remembers.then_some(&*seen), &*respond));
             }
         });
         Self { address, seen, stopped }
@@ -83,11 +96,13 @@ impl Origin {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, respond: &dyn Fn(&Seen) -> Vec<u8>) {
+fn serve(mut stream: TcpStream, seen: Option<&Mutex<Vec<Seen>>>, respond: &dyn Fn(&Seen) -> Vec<u8>) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer) {
-        seen.lock().expect("the list").push(request.clone());
+        if let Some(seen) = seen {
+            seen.lock().expect("the list").push(request.clone());
+        }
         let answer = respond(&request);
         if answer.is_empty() || stream.write_all(&answer).is_err() || says_close(&answer) {
             return;

@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use portcullis_config::site::Mode;
 use portcullis_filters::receipt::Receipt;
 use portcullis_filters::record::{Action, LogRecord};
+use portcullis_filters::tenant::TenantId;
 use portcullis_filters::verdict::{Denial, Reason};
 
 use super::{Exchange, answer, chain_of, subject};
@@ -162,6 +163,7 @@ impl Exchange {
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             upstream: self.upstream_record(),
+            tenant: self.facts.tenant.as_ref().map(TenantId::as_str),
             route: self.route().map(|route| &*route.name),
             receipt: self.receipt(),
             missing: self.unproven(),

@@ -1,6 +1,8 @@
 //! Samples that are read from the snapshot in force when somebody scrapes: decisions of links, the bundle, kill switches,
 //! upstreams. Labels come from the configuration and the bundle, so they are bounded.
 
+mod callers;
+
 use std::sync::{Arc, Weak};
 
 use portcullis_bundles::algorithm::llm::Estimator;
@@ -146,6 +148,7 @@ fn limits(snapshot: &Snapshot, out: &mut Exposition) {
             out.counter("portcullis_limit_no_room_total", help, &labels, count);
         }
     }
+    callers::tenants(snapshot, out);
     throttles(snapshot, out);
     breakers(snapshot, out);
     for (_, stats) in snapshot.gateway.zones.each::<LlmStats>() {

@@ -102,6 +102,7 @@ fn answer(object: &mut Object<'_>, record: &AccessRecord<'_>) {
 }
 
 fn proof(object: &mut Object<'_>, record: &AccessRecord<'_>) {
+    object.text("tenant", record.tenant, NAME);
     object.text("route", record.route, NAME);
     object.plain("receipt", Some(record.receipt.0), plain::hexadecimal);
     let missing = Some(record.missing.0).filter(|missing| *missing != 0);

@@ -48,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub response_bytes: u64,
     /// The way to the upstream, if it was gone.
     pub upstream: Option<UpstreamRecord<'a>>,
+    /// Whose request it is, where that is known.
+    pub tenant: Option<&'a str>,
     /// The route that matched.
     pub route: Option<&'a str>,
     /// The links that ran.
