@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::gateway::{binary, wait};
 use crate::h1::{self, Answer};
-use crate::ports;
+use crate::{leaks, ports};
 
 /// A running one. Killed when dropped.
 pub struct Edge {
@@ -36,6 +36,12 @@ impl Edge {
     }
 
     fn spawn(dir: TempDir, environment: &[(&str, &str)]) -> Self {
+        let secret =
+            |(name, _): &&(&str, &str)| name.contains("TOKEN") || name.contains("SECRET") || name.contains("KEY");
+        environment
+            .iter()
+            .filter(secret)
+            .for_each(|(_, value)| leaks::used(value));
         let address = ports::free();
         let child = command(&dir, address, environment).spawn().expect("the binary starts");
         let edge = Self { dir, address, child };
@@ -114,6 +120,10 @@ impl Drop for Edge {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the log of edge:\n{}", self.log());
+            return;
         }
+        let inputs = [self.path("policy.json")].into();
+        let found = leaks::found(self.dir.path(), &inputs, Vec::new());
+        assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }

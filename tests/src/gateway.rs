@@ -1,19 +1,20 @@
 //! The real binary as a child process, with a configuration in a folder of its own.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
-use crate::ports;
+use crate::{leaks, ports};
 
 /// Longest that anything is waited for. Tests never assert how long something took.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test: `PORTCULLIS_BINARY`, or the one that `cargo test --workspace` has just built. When it is older
 /// than its sources (after `cargo test -p portcullis-e2e`, for example) it is built first.
@@ -84,6 +85,8 @@ pub struct Gateway {
     child: Child,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What the test had put into the folder before it started, and what the configurations refer to.
+    inputs: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Builder {
@@ -177,7 +180,9 @@ impl Builder {
     /// Starts it.
     pub fn start_without_waiting(self) -> Gateway {
         let text = self.configuration(&self.yaml);
-        std::fs::write(self.dir.path().join("portcullis.yaml"), text).expect("the configuration");
+        std::fs::write(self.dir.path().join("portcullis.yaml"), &text).expect("the configuration");
+        let referenced = leaks::referenced(self.dir.path(), &text, &self.environment);
+        let inputs = Mutex::new(leaks::files(self.dir.path()).into_iter().chain(referenced).collect());
         let child = spawn(self.dir.path(), &self.arguments, &self.environment);
         let Self {
             dir,
@@ -194,6 +199,7 @@ impl Builder {
             child,
             arguments,
             environment,
+            inputs,
         }
     }
 }
@@ -247,6 +253,8 @@ impl Gateway {
         }
         text.push_str(yaml);
         let text = text.replace("{dir}", &self.dir.path().display().to_string());
+        let referenced = leaks::referenced(self.dir.path(), &text, &self.environment);
+        self.inputs.lock().expect("the inputs").extend(referenced);
         replace(&self.dir.path().join("portcullis.yaml"), text.as_bytes());
     }
 
@@ -368,12 +376,21 @@ impl Gateway {
 }
 
 impl Drop for Gateway {
+    /// Ends it. No secret may be in what it has written and told.
     fn drop(&mut self) {
+        let pages = match self.child.try_wait() {
+            Ok(None) if !std::thread::panicking() => leaks::pages(self.admin),
+            _ => Vec::new(),
+        };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the gateway's log:\n{}", self.log());
+            return;
         }
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = leaks::found(self.dir.path(), &inputs, pages);
+        assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }
 
@@ -405,8 +422,19 @@ pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
 
 /// A request with `Connection: close`, and the answer's status and body.
 pub fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    ask_within(PATIENCE, address, method, path, body)
+}
+
+/// The same with another patience.
+pub fn ask_within(
+    patience: Duration,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     let length = body.len();
     write!(
         stream,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::gateway::PATIENCE;
+use crate::leaks;
 
 /// An answer.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +88,7 @@ impl<S: Read + Write> Connection<S> {
 
     /// Sends bytes. A connection that the other end has closed is no failure here.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        leaks::sent(bytes.as_ref());
         let _ = self.stream.write_all(bytes.as_ref());
         let _ = self.stream.flush();
     }

@@ -15,6 +15,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
+use crate::leaks;
 use crate::origin::Origin;
 
 /// A key that signs tokens.
@@ -99,8 +100,9 @@ impl Key {
     /// A token with any header, signed with this key.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
         let text = unsigned(header, claims);
-        let signature = self.sign(text.as_bytes());
-        format!("{text}.{}", encode(&signature))
+        let signature = encode(&self.sign(text.as_bytes()));
+        leaks::used(&signature);
+        format!("{text}.{signature}")
     }
 
     /// The public key of an RSA key as bytes that somebody could take for a shared secret: PEM and DER in both usual

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod h1;
 pub mod h2raw;
 pub mod idp;
+pub mod leaks;
 pub mod llm;
 pub mod load;
 pub mod mmdb;
