@@ -24,6 +24,7 @@ pub mod problem;
 pub mod requirement;
 pub mod runtime;
 pub mod sample;
+pub mod seal;
 pub mod signing;
 pub mod source;
 pub mod store;

@@ -10,8 +10,10 @@ mod record;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::runtime::{RuntimeSwitch, RuntimeSwitches};
+use crate::seal::{SealError, Vault};
 use crate::version::Floor;
 
 pub use disk::{Disk, RealDisk};
@@ -21,6 +23,7 @@ use record::Kind;
 pub struct Store {
     directory: PathBuf,
     disk: Box<dyn Disk>,
+    vault: Arc<Vault>,
 }
 
 /// What was found in it.
@@ -102,6 +105,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file cannot be opened with the keys that there are, or cannot be sealed.
+    #[error("{}: {why}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: SealError,
+    },
     /// Another process has accepted a later version in the meantime.
     #[error("version {wanted} is not above version {found}, which another process has accepted in the meantime")]
     Behind {
@@ -120,6 +131,7 @@ impl StoreError {
             Self::ReadOnly { .. } => "state-read-only",
             Self::Io { .. } => "state-io",
             Self::Corrupt { .. } => "state-corrupt",
+            Self::Sealed { .. } => "state-sealed",
             Self::Behind { .. } => "state-behind",
         }
     }
@@ -154,9 +166,17 @@ impl Store {
         let directory = directory.into();
         disk.make_directory(&directory)
             .map_err(|error| StoreError::io("create", &directory, error))?;
-        let store = Self { directory, disk };
+        let vault = Arc::new(Vault::clear());
+        let store = Self { directory, disk, vault };
         store.remove_left_overs()?;
         Ok(store)
+    }
+
+    /// Seals what is written from now on, and opens what is read.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Arc<Vault>) -> Self {
+        self.vault = vault;
+        self
     }
 
     /// Removes what processes that were killed while they wrote have left behind.
@@ -314,20 +334,29 @@ impl Store {
 
     fn read(&self, name: &str, kind: Kind) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.directory.join(name);
-        match self.disk.read(&path, record::MAX_BYTES) {
-            Ok(bytes) => record::decode(kind, bytes)
-                .map(Some)
-                .map_err(|error| self.corrupt(name, error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::io("read", &path, error)),
-        }
+        let bytes = match self.disk.read(&path, record::MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let bytes = self.vault.unseal(name, bytes).map_err(|why| match why {
+            SealError::Damaged => self.corrupt(name, why.to_string()),
+            why => StoreError::Sealed { path, why },
+        })?;
+        let body = record::decode(kind, bytes);
+        body.map(Some).map_err(|error| self.corrupt(name, error.to_string()))
     }
 
     fn write(&self, name: &str, kind: Kind, body: &[u8]) -> Result<(), StoreError> {
         let path = self.directory.join(name);
         // The process id keeps two processes (a hand-over to a new binary) from writing to one file.
         let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let written = self.disk.write_new(&temporary, &record::encode(kind, body));
+        let sealed = self.vault.seal(name, record::encode(kind, body));
+        let sealed = sealed.map_err(|why| StoreError::Sealed {
+            path: path.clone(),
+            why,
+        })?;
+        let written = self.disk.write_new(&temporary, &sealed);
         let renamed = written
             .map_err(|error| StoreError::io("write", &temporary, error))
             .and_then(|()| {

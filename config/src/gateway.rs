@@ -1,6 +1,7 @@
 //! `portcullis.yaml` as written: the top level and the settings that belong to no single listener, site or upstream.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ use crate::listener::Listener;
 use crate::overload::Overload;
 use crate::policy::Policy;
 use crate::site::Site;
+use crate::state::State;
 use crate::telemetry::Telemetry;
 use crate::units::{ByteSize, Duration, Rate};
 use crate::upstream::Upstream;
@@ -44,6 +46,9 @@ pub struct Config {
     pub identity: Identity,
     /// Where the policy bundle comes from and whose signature counts.
     pub policy: Option<Policy>,
+    /// What is kept over restarts, and the key that it is sealed with.
+    #[serde(default)]
+    pub state: State,
     /// The control plane that this gateway reports to.
     pub control_plane: Option<ControlPlane>,
     /// Hosts and their routes. `"*"` is the default site.
@@ -63,6 +68,14 @@ pub struct Config {
     /// Threads, grace periods, hand-over to a new binary.
     #[serde(default)]
     pub runtime: Runtime,
+}
+
+impl Config {
+    /// The folder of what is kept over restarts.
+    pub fn state_dir(&self) -> Option<&Path> {
+        let of_policy = self.policy.as_ref().and_then(|policy| policy.state_dir.as_deref());
+        self.state.dir.as_deref().or(of_policy)
+    }
 }
 
 /// The admin listener.

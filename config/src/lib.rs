@@ -28,6 +28,7 @@ pub mod schema;
 pub mod secret;
 pub mod site;
 pub mod span;
+pub mod state;
 pub mod telemetry;
 pub mod text;
 pub mod units;

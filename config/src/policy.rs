@@ -19,8 +19,8 @@ pub struct Policy {
     /// Whose signatures count. At least one key, unless `insecure_unsigned`.
     #[serde(default)]
     pub trust: Trust,
-    /// Where the version floor, the last good bundle and kill switches set at run time are kept.
-    pub state_dir: PathBuf,
+    /// Where the version floor, the last good bundle and kill switches set at run time are kept. Needed unless `state.dir` says it.
+    pub state_dir: Option<PathBuf>,
     /// Accept bundles without a signature. Every status page, the start of the log and a metric repeat it.
     #[serde(default)]
     pub insecure_unsigned: bool,

@@ -12,6 +12,7 @@ mod part;
 mod policy;
 mod routes;
 mod sites;
+mod state;
 mod tls;
 mod upstreams;
 
@@ -50,6 +51,7 @@ fn run(mut check: Check<'_>) {
     upstreams::check(&mut check, root);
     identity::check(&mut check, root);
     policy::check(&mut check, root);
+    state::check(&mut check, root);
     control_plane::check(&mut check, root);
     sites::check(&mut check, root);
     limits::check(&mut check, root);

@@ -31,6 +31,8 @@ pub mod route;
 pub mod server;
 pub mod signals;
 pub mod snapshot;
+pub mod state;
+pub mod store;
 pub mod strict;
 // Beside the module and not in it: the fuzz targets take that, and have tests of their own.
 #[cfg(test)]

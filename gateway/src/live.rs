@@ -4,7 +4,7 @@
 //! [`bundle`] verifies bundles, [`load`] loads, [`settle`] swaps, [`rollout`] tries bundles on a part of the requests, [`note`] says how that went, [`kill`] sets and clears switches, [`kill_state`] keeps
 //! them, [`kill_document`] fetches them, [`tasks`] watches and refreshes, [`control`] answers the admin listener, [`counters`] keeps
 //! counters over restarts,
-//! [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
+//! [`state`] says how state is kept, [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
 mod aside;
 mod audit;
@@ -27,6 +27,7 @@ mod retired;
 mod rollout;
 mod secrets;
 mod settle;
+mod state;
 pub mod takeover;
 pub mod tasks;
 
@@ -47,6 +48,7 @@ use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
 use crate::recorder::Recorder;
 use crate::snapshot::Snapshot;
+use crate::state::{StateFolder, seal_for_next};
 use crate::telemetry::stamp::Stamp;
 
 use self::aside::aside;
@@ -105,6 +107,8 @@ pub struct Live {
     kill: Mutex<Option<KillState>>,
     /// Where requests are recorded.
     recorder: ArcSwapOption<Recorder>,
+    /// What survives a restart.
+    state: ArcSwapOption<StateFolder>,
     /// Bundles on trial.
     rollouts: Rollouts,
     /// How often switches were set and cleared.
@@ -215,6 +219,11 @@ impl Live {
         self.kill.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What survives a restart, where the configuration says where.
+    pub fn state_folder(&self) -> Option<Arc<StateFolder>> {
+        self.state.load_full()
+    }
+
     /// What all listeners share.
     pub fn edge(&self) -> &Arc<EdgeShared> {
         &self.edge
@@ -235,6 +244,8 @@ impl Live {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
         let bytes = self.snapshot().gateway.zones.export(now(), MAX_COUNTER_BYTES);
+        let sealed = seal_for_next(self.state_folder().as_deref(), bytes);
+        let bytes = sealed.map_err(std::io::Error::other)?;
         let new = path.with_extension("counters.new");
         let _ = std::fs::remove_file(&new);
         let mut file = std::fs::OpenOptions::new()

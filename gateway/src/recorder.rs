@@ -3,10 +3,7 @@
 
 mod ring;
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -19,14 +16,14 @@ use portcullis_filters::request::Request;
 
 use ring::{Line, Ring};
 
+use crate::state::StateFolder;
+
 /// The file in the state folder, and the one with the secret that values are hashed with.
 pub const FILE: &str = "record";
 /// See [`FILE`].
 pub const SECRET_FILE: &str = "record-key";
 /// The first line of a file.
 pub const HEADER: &[u8] = b"portcullis-record 1";
-/// Largest file that is read.
-pub const MAX_FILE: u64 = 1 << 30;
 
 /// The ring.
 pub struct Recorder {
@@ -38,21 +35,21 @@ pub struct Recorder {
     dropped: AtomicU64,
     /// How many there were when the file was written.
     written: AtomicU64,
-    folder: Option<PathBuf>,
+    folder: Option<Arc<StateFolder>>,
 }
 
 impl Recorder {
     /// Opens the ring that a configuration asks for, with what the state folder has kept. A file that cannot be read is
     /// told and left out: it proves nothing and protects nothing by itself.
-    pub fn open(written: &Record, state_dir: &Path) -> io::Result<Self> {
-        let folder = written.persist.then(|| state_dir.to_path_buf());
+    pub fn open(written: &Record, folder: Option<&Arc<StateFolder>>) -> io::Result<Self> {
+        let folder = folder.filter(|_| written.persist).cloned();
         let secret = match &folder {
             Some(folder) => secret_in(folder)?,
             None => fresh()?,
         };
         let mut lines = Vec::new();
         if let Some(folder) = &folder {
-            match read(&folder.join(FILE)) {
+            match folder.read(FILE).and_then(|text| lines_of(&text)) {
                 Ok(kept) => lines = kept,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!(%error, "the recorded requests cannot be read; the ring begins empty"),
@@ -108,16 +105,12 @@ impl Recorder {
             text.extend_from_slice(line);
             text.push(b'\n');
         }
-        replace(&folder.join(FILE), &text)
+        folder.replace(FILE, text)
     }
 }
 
 /// The lines of a file.
-pub fn read(path: &Path) -> io::Result<Vec<Line>> {
-    if fs::metadata(path)?.len() > MAX_FILE {
-        return Err(io::Error::other("it is too large"));
-    }
-    let text = fs::read(path)?;
+pub fn lines_of(text: &[u8]) -> io::Result<Vec<Line>> {
     let mut lines = text.split(|byte| *byte == b'\n');
     if lines.next() != Some(HEADER) {
         return Err(io::Error::other("it does not begin as a recording does"));
@@ -126,24 +119,23 @@ pub fn read(path: &Path) -> io::Result<Vec<Line>> {
 }
 
 /// The secret in a file, 32 hexadecimal digits.
-pub fn read_secret(path: &Path) -> io::Result<[u8; 16]> {
-    let text = fs::read_to_string(path)?;
+pub fn secret_of(text: &[u8]) -> io::Result<[u8; 16]> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
     u128::from_str_radix(text.trim(), 16)
         .map(u128::to_be_bytes)
         .map_err(|_| io::Error::other("it holds no secret of a recording"))
 }
 
 /// The secret of a state folder; made when it is not there.
-fn secret_in(folder: &Path) -> io::Result<[u8; 16]> {
-    let path = folder.join(SECRET_FILE);
-    match read_secret(&path) {
+fn secret_in(folder: &StateFolder) -> io::Result<[u8; 16]> {
+    match folder.read(SECRET_FILE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = fresh()?;
-            fs::create_dir_all(folder)?;
-            replace(&path, format!("{:032x}\n", u128::from_be_bytes(secret)).as_bytes())?;
+            let text = format!("{:032x}\n", u128::from_be_bytes(secret));
+            folder.replace(SECRET_FILE, text.into_bytes())?;
             Ok(secret)
         }
-        read => read,
+        read => secret_of(&read?),
     }
 }
 
@@ -154,23 +146,4 @@ fn fresh() -> io::Result<[u8; 16]> {
         .fill(&mut bytes)
         .map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
-}
-
-/// Replaces a file whole, readable by nobody else.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let _ = fs::remove_file(&new);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    let done = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    done
 }

@@ -48,7 +48,7 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
         self::rollout(check, check.at(node, "rollout"), rollout);
     }
     audience(check, check.at(node, "audience"), &policy.audience);
-    check.file(node, "state_dir", Some(&policy.state_dir));
+    check.file(node, "state_dir", policy.state_dir.as_deref());
     if policy.max_version_jump == Some(0) {
         let message = "a step of 0 would refuse every new version";
         check.report(codes::OUT_OF_RANGE, check.at(node, "max_version_jump"), message);

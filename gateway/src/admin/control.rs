@@ -33,6 +33,9 @@ pub trait Control: Send + Sync + 'static {
     /// Ends the trial; the bundle is not tried again.
     async fn rollout_abort(&self) -> Result<RolloutStatus, Refused>;
 
+    /// Puts the state folder under the key that the configuration refers to by now, and under a new data key.
+    async fn rotate_state_key(&self) -> Result<(), Refused>;
+
     /// Kill switches that are active: those set at run time, then the document's, then the bundle's.
     fn kill_list(&self) -> KillList;
 

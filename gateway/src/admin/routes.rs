@@ -41,6 +41,7 @@ enum Resource<'p> {
     Rollout,
     RolloutPromote,
     RolloutAbort,
+    StateKey,
 }
 
 impl<'p> Resource<'p> {
@@ -58,6 +59,7 @@ impl<'p> Resource<'p> {
             "/-/rollout" => Self::Rollout,
             "/-/rollout/promote" => Self::RolloutPromote,
             "/-/rollout/abort" => Self::RolloutAbort,
+            "/-/state/rotate-key" => Self::StateKey,
             _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
         })
     }
@@ -71,7 +73,7 @@ impl<'p> Resource<'p> {
             | Self::Config
             | Self::KillStatus
             | Self::Rollout => "GET, HEAD",
-            Self::Reload | Self::RolloutPromote | Self::RolloutAbort => "POST",
+            Self::Reload | Self::RolloutPromote | Self::RolloutAbort | Self::StateKey => "POST",
             Self::KillSwitches => "GET, HEAD, POST",
             Self::KillSwitch(_) => "DELETE",
             Self::Debug => "POST, DELETE",
@@ -133,7 +135,8 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         | Resource::KillSwitch(_)
         | Resource::Debug
         | Resource::RolloutPromote
-        | Resource::RolloutAbort => return Err(not_allowed(resource)),
+        | Resource::RolloutAbort
+        | Resource::StateKey => return Err(not_allowed(resource)),
     })
 }
 
@@ -168,6 +171,14 @@ async fn change(
             guard::check(&head)?;
             let control = Arc::clone(control);
             ended(detached(async move { control.rollout_abort().await }).await?)
+        }
+        (Resource::StateKey, &Method::POST) => {
+            guard::check(&head)?;
+            let control = Arc::clone(control);
+            let rotated = detached(async move { control.rotate_state_key().await }).await?;
+            let conflict = |Refused { reason, detail, .. }| Problem::new(StatusCode::CONFLICT, reason, detail);
+            rotated.map_err(conflict)?;
+            Ok(answer::json(StatusCode::OK, &json!({ "rotated": true })))
         }
         (Resource::Debug, &Method::POST) => {
             guard::check(&head)?;

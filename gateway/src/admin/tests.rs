@@ -100,6 +100,10 @@ impl Control for Fake {
         Ok(self.rollout())
     }
 
+    async fn rotate_state_key(&self) -> Result<(), Refused> {
+        Ok(())
+    }
+
     async fn rollout_abort(&self) -> Result<RolloutStatus, Refused> {
         Err(Refused {
             reason: "rollout_none",

@@ -4,9 +4,11 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use portcullis_bundles::loader::{Accepted, Loader, Settings};
 use portcullis_bundles::policies::Policies;
+use portcullis_bundles::seal::Vault;
 use portcullis_bundles::source::FileSource;
 use portcullis_bundles::store::{LastGood, State, Store};
 use portcullis_bundles::trust::Trust;
@@ -21,6 +23,7 @@ use crate::compile::{Heritage, compile, unmet};
 use crate::control_plane::check_token;
 use crate::listener::ListenerHandles;
 use crate::snapshot::Gateway;
+use crate::state;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -112,6 +115,8 @@ struct Checking {
     /// What is wrong in the bundle itself: text and JSON.
     bundle_errors: Option<(String, serde_json::Value)>,
     version: Option<u64>,
+    /// What the state folder is read through, if it can be.
+    vault: Option<Arc<Vault>>,
 }
 
 impl Checking {
@@ -122,10 +127,12 @@ impl Checking {
             notes: Vec::new(),
             bundle_errors: None,
             version: None,
+            vault: None,
         };
         checking.listeners();
         checking.telemetry();
         checking.control_plane();
+        checking.state_folder();
         let gateway = checking.gateway();
         let policies = checking
             .loaded
@@ -200,6 +207,23 @@ impl Checking {
         }
     }
 
+    /// The state folder and its key.
+    fn state_folder(&mut self) {
+        let config = &self.loaded.config;
+        let Some(directory) = config.state_dir() else { return };
+        if config.state.key.is_none() {
+            let folder = directory.display();
+            self.notes
+                .push(format!("state in {folder} is in the clear: `state.key` is not set"));
+        }
+        let keys = state::keys(&config.state).map_err(|error| error.to_string());
+        let vault = keys.and_then(|keys| Vault::look(directory, keys.as_ref()).map_err(|error| error.to_string()));
+        match vault {
+            Ok(vault) => self.vault = Some(Arc::new(vault)),
+            Err(error) => self.wrong(codes::UNUSABLE_FILE, "state.key", error),
+        }
+    }
+
     /// Trust, state folder and bundle. Gives the bundle that a start would put in force.
     fn policy(&mut self, policy: &Policy) -> Option<Policies> {
         let trust = match Trust::resolve(&policy.trust) {
@@ -252,15 +276,22 @@ impl Checking {
 
     /// What the state folder keeps. `None`: it cannot be used. It is not made here.
     fn state(&mut self, policy: &Policy) -> Option<State> {
-        if !policy.state_dir.exists() {
-            let folder = policy.state_dir.display();
+        let directory = self.loaded.config.state_dir()?.to_owned();
+        let vault = self.vault.clone()?;
+        if !directory.exists() {
+            let folder = directory.display();
             self.notes
                 .push(format!("{folder} is not there yet: no bundle was accepted so far"));
             return Some(State::default());
         }
-        let loaded = Store::open(&policy.state_dir).and_then(|store| store.load());
+        let loaded = Store::open(&directory).and_then(|store| store.with_vault(vault).load());
+        let place = if policy.state_dir.is_some() {
+            "policy.state_dir"
+        } else {
+            "state.dir"
+        };
         loaded
-            .map_err(|error| self.wrong(codes::UNUSABLE_FILE, "policy.state_dir", error.to_string()))
+            .map_err(|error| self.wrong(codes::UNUSABLE_FILE, place, error.to_string()))
             .ok()
     }
 

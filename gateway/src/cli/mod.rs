@@ -10,6 +10,7 @@ pub(crate) mod format;
 mod kill;
 mod logs;
 mod output;
+mod state;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +97,9 @@ enum Command {
     /// Set, list and clear kill switches of a running gateway.
     #[command(subcommand, after_help = kill::EXAMPLES)]
     Kill(kill::Kill),
+    /// Change the key that state is sealed with.
+    #[command(subcommand, after_help = state::EXAMPLES)]
+    State(state::State),
     /// Show Portcullis at work on this machine: no file, no network needed.
     #[command(after_help = crate::demo::EXAMPLES)]
     Demo(crate::demo::Demo),
@@ -157,6 +161,7 @@ impl Command {
             Self::Bundle(bundle) => Ok(bundle.run()),
             Self::Explain(explain) => Ok(explain.run()),
             Self::Kill(kill) => kill.run(),
+            Self::State(state) => state.run(),
             Self::Demo(demo) => demo.run(),
             Self::Edge => server::run_edge(),
             Self::Completions(completions) => {

@@ -1,7 +1,6 @@
 //! The task that speaks to the control plane: makes the call that is due, and tells the course and the status page how it
 //! went. Requests never wait for it, and it never ends by itself.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::token::Tokens;
 use super::wire::{Ack, Applied, Heartbeat, HeartbeatAnswer, Register, RegisterAnswer, VERSION, Verdict};
 use crate::live::Live;
 use crate::snapshot::BundleState;
+use crate::state::StateFolder;
 use crate::telemetry::stamp::Stamp;
 
 /// How often the token is looked at after a denial.
@@ -34,7 +34,7 @@ pub struct Settings {
     /// Largest bundle.
     pub max_bundle: u64,
     /// Where events are kept until they are sent.
-    pub state_dir: PathBuf,
+    pub state: Arc<StateFolder>,
 }
 
 /// The client of one control plane.
@@ -134,8 +134,8 @@ impl Client {
     async fn begin_events(&mut self) {
         let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
         let begun = move || {
-            let Settings { written, state_dir, .. } = settings;
-            shared.events().begin(&state_dir, &written.url, &written.edge_id)
+            let Settings { written, state, .. } = settings;
+            shared.events().begin(state, &written.url, &written.edge_id)
         };
         match tokio::task::spawn_blocking(begun).await {
             Ok(Ok(())) => self.shared.started(),

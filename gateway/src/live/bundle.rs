@@ -28,6 +28,7 @@ use crate::compile::Misfit;
 use crate::http_client::{self, Client, Fetched, Url, Validator};
 use crate::recorder::Recorder;
 use crate::snapshot::BundleState;
+use crate::state::StateFolder;
 
 /// Media types under which a bundle may be served.
 pub(super) const MEDIA_TYPES: [&str; 4] = [
@@ -171,13 +172,14 @@ impl PolicySource {
     /// out for it.
     pub fn open(
         written: &Written,
+        folder: &StateFolder,
         control_plane: Option<&ControlPlane>,
         skips: bool,
     ) -> Result<(Self, KillState), PolicyError> {
         let trust = Trust::resolve(&written.trust).map_err(|errors| {
             PolicyError::Trust(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
-        let store = Arc::new(Store::open(&written.state_dir)?);
+        let store = Arc::new(folder.files()?);
         let state = store.load()?;
         let kill = KillState::open(
             Arc::clone(&store),

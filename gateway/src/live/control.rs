@@ -73,6 +73,10 @@ impl Control for Live {
         self.abort_now().await
     }
 
+    async fn rotate_state_key(&self) -> Result<(), Refused> {
+        self.rotate_key().await
+    }
+
     fn kill_list(&self) -> KillList {
         self.active_switches()
     }

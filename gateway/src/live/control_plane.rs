@@ -46,7 +46,7 @@ impl Live {
             written: written.clone(),
             pulls: policy.bundle.control_plane,
             max_bundle: policy.max_bytes.get(),
-            state_dir: policy.state_dir.clone(),
+            state: self.state_folder()?,
         })
     }
 

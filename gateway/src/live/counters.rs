@@ -1,15 +1,14 @@
 //! Counters in the state folder, so that a restart refills no budget: written on a timer and at the end, read at the start.
 //! A hand-over to a new process has its own way, [`super::takeover`].
 
-use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_bundles::store::{Store, StoreError};
-use portcullis_config::gateway::Config;
+use portcullis_bundles::store::StoreError;
 use portcullis_filters::zones::Zones;
 
 use super::{Live, now};
+use crate::state::StateFolder;
 
 /// How often they are written, when writing takes no time to speak of.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,14 +32,9 @@ pub(super) struct Saved {
 
 impl Live {
     /// What an instance starts counting with: what the state folder of the configuration holds, or nothing.
-    pub(super) fn kept_counters(config: &Config) -> Result<Option<Zones>, StoreError> {
-        let Some(policy) = &config.policy else {
-            return Ok(None);
-        };
-        let Some(counters) = Store::open(&policy.state_dir)?.counters()? else {
-            return Ok(None);
-        };
-        Ok(read(&counters))
+    pub(super) fn kept_counters(folder: Option<&StateFolder>) -> Result<Option<Zones>, StoreError> {
+        let counters = folder.map(|folder| folder.files()?.counters()).transpose()?;
+        Ok(counters.flatten().and_then(|counters| read(&counters)))
     }
 
     /// Writes the counters to the state folder again and again, until another process takes over.
@@ -57,17 +51,15 @@ impl Live {
 
     /// Writes the counters, unless there is no state folder, nothing was counted since, or another process counts on.
     pub(super) fn save_counters(&self) {
+        let Some(folder) = self.state_folder() else { return };
         let snapshot = self.snapshot();
-        let Some(policy) = &snapshot.gateway.config.policy else {
-            return;
-        };
         let mut saved = self.saved();
         let served = (self.served(), self.in_flight());
         if served == (saved.served, 0) {
             return;
         }
         let zones = &snapshot.gateway.zones;
-        match write(&policy.state_dir, zones, &|| *self.handed_over.borrow()) {
+        match write(&folder, zones, &|| *self.handed_over.borrow()) {
             Ok(true) => {
                 saved.count += 1;
                 saved.served = served.0;
@@ -83,13 +75,13 @@ impl Live {
 }
 
 /// False: they are not ours to write any more.
-fn write(directory: &Path, zones: &Zones, handed_over: &dyn Fn() -> bool) -> Result<bool, StoreError> {
+fn write(folder: &StateFolder, zones: &Zones, handed_over: &dyn Fn() -> bool) -> Result<bool, StoreError> {
     let now = now();
     let mut bytes = boot().into_bytes();
     bytes.resize(BOOT_BYTES, b' ');
     bytes.extend(now.monotonic_ns.to_le_bytes());
     bytes.extend(zones.export_lasting(now, LASTING_NS, MAX_BYTES));
-    let store = Store::open(directory)?;
+    let store = folder.files()?;
     if handed_over() {
         return Ok(false);
     }

@@ -32,6 +32,7 @@ use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
 use crate::snapshot::{Gateway, InForce, Snapshot};
+use crate::state::StateFolder;
 use crate::telemetry::access_log::Prepared;
 use crate::telemetry::stamp::Stamp;
 
@@ -54,6 +55,8 @@ pub(super) struct NewConfig {
     /// Secrets of its filters.
     pub(super) secrets: PreparedSecrets,
     pub(super) policy: PolicyChange,
+    /// What survives a restart.
+    pub(super) state: Option<Arc<StateFolder>>,
 }
 
 /// What a new configuration does to where the policy comes from.
@@ -77,7 +80,8 @@ impl Live {
         let loaded = source
             .load()
             .map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
-        let zones = match Self::kept_counters(&loaded.config)? {
+        let state = StateFolder::open(&loaded.config, None)?;
+        let zones = match Self::kept_counters(state.as_deref())? {
             Some(kept) => kept,
             None => Zones::new(entropy()?),
         };
@@ -98,10 +102,11 @@ impl Live {
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
         edge.overload.apply(&loaded.config);
         let known_as = loaded.config.control_plane.as_ref();
-        let open = |written| PolicySource::open(written, known_as, stand_in.is_some());
-        let opened = loaded.config.policy.as_ref().map(open).transpose()?;
+        let open = |(written, folder): (_, &Arc<_>)| PolicySource::open(written, folder, known_as, stand_in.is_some());
+        let opened = loaded.config.policy.as_ref().zip(state.as_ref());
+        let opened = opened.map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
-        let ring = Ring::open(loaded.config.policy.as_ref(), None)?;
+        let ring = Ring::open(loaded.config.policy.as_ref(), state.as_ref(), None)?;
         let rollouts = Rollouts::default();
         let First {
             bundle,
@@ -134,6 +139,7 @@ impl Live {
             identity: Identity::new(now),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
             recorder: ArcSwapOption::new(ring.as_ref().map(Ring::recorder)),
+            state: ArcSwapOption::new(state),
             cold: tokio::sync::Mutex::new(Cold { policy, ring }),
             kill: std::sync::Mutex::new(kill),
             kill_changes: super::audit::Changes::default(),
@@ -151,6 +157,7 @@ impl Live {
         metrics.add_source(Arc::new(self.identity.clone()));
         metrics.add_source(Arc::clone(&self.control_plane) as _);
         let begun = self.snapshot();
+        self.note_state();
         self.note_config(&begun, None);
         self.note_bundle(&begun, refused);
         self.note_begun(&begun);
@@ -241,16 +248,25 @@ impl Live {
             .prepare(&loaded.config)
             .map_err(|error| unusable(error.to_string()))?;
         let secrets = PreparedSecrets::read(&gateway.zones).map_err(|error| unusable(error.to_string()))?;
+        let folder = self.state_folder();
+        let state = StateFolder::open(&loaded.config, folder.as_ref()).map_err(|error| unusable(error.to_string()))?;
         let known_as = loaded.config.control_plane.as_ref().map(edge_id);
-        let policy = match &loaded.config.policy {
-            same if *same == before.gateway.config.policy
+        let written = loaded.config.policy.as_ref().zip(state.as_ref());
+        let policy = match written {
+            _ if state == folder
+                && loaded.config.policy == before.gateway.config.policy
                 && known_as == before.gateway.config.control_plane.as_ref().map(edge_id) =>
             {
                 PolicyChange::None
             }
             None => PolicyChange::Gone,
-            Some(written) => {
-                let opened = PolicySource::open(written, loaded.config.control_plane.as_ref(), self.stand_in.is_some());
+            Some((written, folder)) => {
+                let opened = PolicySource::open(
+                    written,
+                    folder,
+                    loaded.config.control_plane.as_ref(),
+                    self.stand_in.is_some(),
+                );
                 let source = opened.map_err(|error| unusable(error.to_string()))?;
                 PolicyChange::Another(Box::new(source))
             }
@@ -262,6 +278,7 @@ impl Live {
             access_log,
             secrets,
             policy,
+            state,
         })
     }
 }

@@ -63,6 +63,12 @@ impl Live {
         if started.runtime != now.runtime {
             changed.push("runtime".to_owned());
         }
+        if self
+            .state_folder()
+            .is_some_and(|folder| folder.needs_restart(&now.state))
+        {
+            changed.push("state".to_owned());
+        }
         changed
     }
 

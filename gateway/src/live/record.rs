@@ -14,6 +14,7 @@ use super::load::Cold;
 use super::{Live, aside};
 use crate::recorder::Recorder;
 use crate::snapshot::{BundleState, Snapshot};
+use crate::state::StateFolder;
 
 /// How often the ring is written to the state folder.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ const FLUSH: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Ring {
     asked: Record,
-    state_dir: std::path::PathBuf,
+    folder: Option<Arc<StateFolder>>,
     pub(super) recorder: Arc<Recorder>,
 }
 
@@ -31,17 +32,21 @@ impl Ring {
         Arc::clone(&self.recorder)
     }
 
-    pub(super) fn open(written: Option<&Written>, before: Option<&Self>) -> std::io::Result<Option<Self>> {
-        let Some((policy, record)) = written.and_then(|policy| Some((policy, policy.record.as_ref()?))) else {
+    pub(super) fn open(
+        written: Option<&Written>,
+        folder: Option<&Arc<StateFolder>>,
+        before: Option<&Self>,
+    ) -> std::io::Result<Option<Self>> {
+        let Some(record) = written.and_then(|policy| policy.record.as_ref()) else {
             return Ok(None);
         };
-        if let Some(before) = before.filter(|ring| ring.asked == *record && ring.state_dir == policy.state_dir) {
+        if let Some(before) = before.filter(|ring| ring.asked == *record && ring.folder.as_ref() == folder) {
             return Ok(Some(before.clone()));
         }
         Ok(Some(Self {
             asked: record.clone(),
-            state_dir: policy.state_dir.clone(),
-            recorder: Arc::new(Recorder::open(record, &policy.state_dir)?),
+            folder: folder.cloned(),
+            recorder: Arc::new(Recorder::open(record, folder)?),
         }))
     }
 }

@@ -110,7 +110,8 @@ impl Live {
         opened: Option<(PolicySource, KillState)>,
     ) -> Result<(), Late> {
         let (mut source, kill): (Option<_>, Option<_>) = opened.unzip();
-        let ring = Ring::open(config.loaded.config.policy.as_ref(), cold.ring.as_ref())
+        let written = config.loaded.config.policy.as_ref();
+        let ring = Ring::open(written, config.state.as_ref(), cold.ring.as_ref())
             .map_err(|error| Late::config(&format!("policy.record: {error}")))?;
         let first = First::of(source.as_mut(), &config.gateway, ring.as_ref(), self.rollouts.totals());
         let First {
@@ -186,9 +187,11 @@ impl Live {
             access_log,
             secrets,
             policy: _,
+            state,
         } = config;
         secrets.commit();
         self.identity.apply(&gateway.zones, &loaded.config);
+        self.state.store(state);
         self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         self.edge.overload.apply(&loaded.config);

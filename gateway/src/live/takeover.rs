@@ -10,6 +10,7 @@ use super::first::First;
 use super::{Live, now};
 use crate::compile::{Heritage, compile};
 use crate::snapshot::{Gateway, InForce, Snapshot};
+use crate::state::unseal_from_last;
 
 impl Live {
     /// Takes over from a process that has just handed its sockets over. To be called before anything is served, and not
@@ -34,6 +35,8 @@ impl Live {
     /// The configuration in force, compiled upon the other process's counters.
     fn with_counters(&self, counters: &Path) -> Result<(Gateway, Imported), String> {
         let bytes = std::fs::read(counters).map_err(|error| error.to_string())?;
+        let opened = unseal_from_last(self.state_folder().as_deref(), bytes);
+        let bytes = opened.map_err(|error| error.to_string())?;
         let (zones, imported) = Zones::import(&bytes, now()).map_err(|error| error.to_string())?;
         let loaded = self.source.load().map_err(|failed| failed.render_text())?;
         let before = self.snapshot();
@@ -50,11 +53,12 @@ impl Live {
     /// Bundles and kill switches that the other process accepted after this one had started.
     fn reread_state(&self) -> anyhow::Result<()> {
         let snapshot = self.snapshot();
-        let Some(written) = &snapshot.gateway.config.policy else {
+        let (Some(written), Some(folder)) = (&snapshot.gateway.config.policy, self.state_folder()) else {
             return Ok(());
         };
         let (mut source, kill) = PolicySource::open(
             written,
+            &folder,
             snapshot.gateway.config.control_plane.as_ref(),
             self.stand_in.is_some(),
         )?;

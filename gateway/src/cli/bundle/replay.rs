@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use portcullis_bundles::policies::Policies;
+use portcullis_bundles::seal::{StateKeys, Vault};
 use portcullis_bundles::timestamp::Timestamp;
 use portcullis_config::activation::{Activation, Budget};
+use portcullis_config::secret::SecretRef;
 use portcullis_filters::policy::{Changes, Recording, Report, replay};
 
 use super::Judged;
@@ -14,6 +16,7 @@ use super::file::Text;
 use crate::cli::format::{Format, say, say_line, tell, tell_line};
 use crate::live::record::over_budget;
 use crate::recorder::{self, SECRET_FILE};
+use crate::state;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +41,9 @@ pub(crate) struct Replay {
     /// The key of the recording. Default: `record-key` beside the ring.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The state key, where the folder of the recording is sealed: env:NAME or file:PATH.
+    #[arg(long, value_name = "KEY")]
+    state_key: Option<SecretRef>,
     /// The bundle of before.
     #[arg(long, value_name = "FILE")]
     old: Option<PathBuf>,
@@ -83,11 +89,23 @@ impl Replay {
         })
     }
 
+    /// What a file of a state folder holds.
+    fn file(&self, path: &Path) -> anyhow::Result<Vec<u8>> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let key = self.state_key.as_ref().map(|key| StateKeys::resolve(key, &[]));
+        let vault = Vault::look(folder, key.transpose()?.as_ref())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(state::read(folder, &name, &vault)?)
+    }
+
     fn recording(&self, old: Option<&Policies>, new: &Policies) -> anyhow::Result<Recording> {
         let ring = &self.against;
         let key = self.key.clone().unwrap_or_else(|| ring.with_file_name(SECRET_FILE));
-        let secret = recorder::read_secret(&key).with_context(|| format!("cannot read {}", key.display()))?;
-        let lines = recorder::read(ring).with_context(|| format!("cannot read {}", ring.display()))?;
+        let secret = self.file(&key).and_then(|text| Ok(recorder::secret_of(&text)?));
+        let secret = secret.with_context(|| format!("cannot read {}", key.display()))?;
+        let lines = self.file(ring).and_then(|text| Ok(recorder::lines_of(&text)?));
+        let lines = lines.with_context(|| format!("cannot read {}", ring.display()))?;
         let bundles: Vec<&Policies> = old.into_iter().chain([new]).collect();
         let lines = lines.iter().map(|line| &**line);
         Recording::read(lines, &secret, &bundles).with_context(|| ring.display().to_string())

@@ -7,15 +7,20 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use portcullis_bundles::digest::Digest;
 use portcullis_bundles::store::{Disk as _, RealDisk};
+
+use crate::state::StateFolder;
 
 /// Most batches kept. When there are more, the oldest go.
 const MOST_BATCHES: usize = 1_000;
 /// Largest file that is taken for a batch.
 const MOST_BYTES: u64 = 1 << 20;
+/// The folder of all queues in the state folder.
+const EVENTS: &str = "events";
 /// What the names of batches end in.
 const SUFFIX: &str = ".batch";
 
@@ -36,6 +41,9 @@ pub(in crate::control_plane) struct Sealed {
 #[derive(Debug)]
 pub(super) struct Queue {
     directory: PathBuf,
+    /// The folder as a part of names.
+    own: String,
+    folder: Arc<StateFolder>,
     names: VecDeque<String>,
     made: u64,
     most: usize,
@@ -44,8 +52,8 @@ pub(super) struct Queue {
 impl Queue {
     /// Opens the queue of a control plane and a gateway's name in it. Queues of others are removed: what was meant for one
     /// control plane is not for another.
-    pub(super) fn open(state: &Path, url: &str, edge_id: &str) -> io::Result<Self> {
-        let parent = state.join("events");
+    pub(super) fn open(folder: Arc<StateFolder>, url: &str, edge_id: &str) -> io::Result<Self> {
+        let parent = folder.directory().join(EVENTS);
         let own: String = Digest::of(format!("{url}\0{edge_id}").as_bytes()).to_string();
         let own: String = own.chars().take(16).collect();
         RealDisk.make_directory(&parent)?;
@@ -55,7 +63,7 @@ impl Queue {
                 let _ = fs::remove_dir_all(parent.join(name));
             }
         }
-        let directory = parent.join(own);
+        let directory = parent.join(&own);
         RealDisk.make_directory(&directory)?;
         let mut names: Vec<String> = RealDisk.names(&directory)?;
         names.retain(|name| {
@@ -68,6 +76,8 @@ impl Queue {
         names.sort_unstable();
         Ok(Self {
             directory,
+            own,
+            folder,
             names: names.into(),
             made: 0,
             most: MOST_BATCHES,
@@ -91,7 +101,8 @@ impl Queue {
         file.extend_from_slice(body);
         RealDisk.make_directory(&self.directory)?;
         let temporary = self.directory.join(format!(".{name}"));
-        RealDisk.write_new(&temporary, &file)?;
+        let sealed = self.folder.vault().seal(&self.path_of(&name), file);
+        RealDisk.write_new(&temporary, &sealed.map_err(io::Error::other)?)?;
         RealDisk.rename(&temporary, &self.directory.join(&name))?;
         RealDisk.sync_directory(&self.directory)?;
         self.names.push_back(name);
@@ -107,7 +118,7 @@ impl Queue {
     /// The oldest batch. What cannot be read is no batch and is passed over; `lost` counts its events.
     pub(super) fn first(&mut self, lost: &mut u64) -> Option<Sealed> {
         while let Some(name) = self.names.front().cloned() {
-            match read(&self.directory.join(&name)) {
+            match self.read(&name) {
                 Ok(Some((key, body))) => {
                     let events = events_of(&name);
                     return Some(Sealed {
@@ -129,6 +140,27 @@ impl Queue {
         None
     }
 
+    /// A batch's path in the state folder.
+    fn path_of(&self, name: &str) -> String {
+        format!("{EVENTS}/{}/{name}", self.own)
+    }
+
+    /// Key and body. `None`: it is no batch.
+    fn read(&self, name: &str) -> io::Result<Option<(String, Vec<u8>)>> {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(self.directory.join(name))?;
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Ok(None);
+        }
+        Ok(self
+            .folder
+            .vault()
+            .unseal(&self.path_of(name), bytes)
+            .ok()
+            .and_then(parse))
+    }
+
     /// A batch need not be kept any more.
     pub(super) fn remove(&mut self, sealed: &Sealed) {
         self.names.retain(|name| *name != sealed.name);
@@ -148,27 +180,22 @@ fn events_of(name: &str) -> u64 {
 }
 
 /// Key and body. `None`: it is no batch.
-fn read(path: &Path) -> io::Result<Option<(String, Vec<u8>)>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Ok(None);
-    }
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-        return Ok(None);
-    };
+fn parse(mut bytes: Vec<u8>) -> Option<(String, Vec<u8>)> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let body = bytes.split_off(end + 1);
     bytes.pop();
     let good = bytes.iter().all(u8::is_ascii_graphic) && body.first() == Some(&b'{') && body.last() == Some(&b'}');
-    Ok(String::from_utf8(bytes).ok().filter(|_| good).map(|key| (key, body)))
+    String::from_utf8(bytes).ok().filter(|_| good).map(|key| (key, body))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn open(dir: &Path) -> Queue {
-        Queue::open(dir, "https://a", "edge-1").unwrap()
+        Queue::open(StateFolder::clear(dir), "https://a", "edge-1").unwrap()
     }
 
     #[test]
@@ -214,7 +241,12 @@ mod tests {
     fn what_was_meant_for_one_control_plane_is_not_for_another() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path()).push(1, 1, "key", b"{}").unwrap();
-        assert_eq!(Queue::open(dir.path(), "https://b", "edge-1").unwrap().len(), 0);
+        assert_eq!(
+            Queue::open(StateFolder::clear(dir.path()), "https://b", "edge-1")
+                .unwrap()
+                .len(),
+            0
+        );
         assert_eq!(open(dir.path()).len(), 0);
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_filters::record::{Action, Decision};
 use portcullis_filters::verdict::Reason;
@@ -13,6 +12,7 @@ use super::event::{Bundle, Event, Gateway, Lost};
 use super::queue::{Queue, Sealed};
 use super::tally::Tally;
 use crate::control_plane::wire::{Batch, VERSION};
+use crate::state::StateFolder;
 use crate::telemetry::stamp::Stamp;
 
 /// Most happenings that wait to be sealed.
@@ -45,7 +45,7 @@ struct Gathered {
 
 impl Reporter {
     /// Gathers from now on, for this control plane, into this state folder.
-    pub(in crate::control_plane) fn begin(&self, state: &Path, url: &str, edge_id: &str) -> io::Result<()> {
+    pub(in crate::control_plane) fn begin(&self, state: Arc<StateFolder>, url: &str, edge_id: &str) -> io::Result<()> {
         *self.queue() = Some(Queue::open(state, url, edge_id)?);
         self.gathered().since.get_or_insert_with(now);
         self.on.store(true, Relaxed);
@@ -222,7 +222,9 @@ mod tests {
     fn what_was_gathered_is_sealed_in_batches_whose_keys_differ_and_stay() {
         let dir = tempfile::tempdir().unwrap();
         let reporter = Reporter::default();
-        reporter.begin(dir.path(), "https://a", "edge-1").unwrap();
+        reporter
+            .begin(StateFolder::clear(dir.path()), "https://a", "edge-1")
+            .unwrap();
         for version in 0..250 {
             reporter.bundle(Some(version), None, None);
             reporter.bundle(Some(version), None, None);
@@ -249,7 +251,9 @@ mod tests {
     fn what_is_too_much_is_counted_and_told() {
         let dir = tempfile::tempdir().unwrap();
         let reporter = Reporter::default();
-        reporter.begin(dir.path(), "https://a", "edge-1").unwrap();
+        reporter
+            .begin(StateFolder::clear(dir.path()), "https://a", "edge-1")
+            .unwrap();
         for version in 0..MOST_WAITING as u64 + 3 {
             reporter.bundle(Some(version), None, None);
         }
