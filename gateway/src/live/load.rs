@@ -81,10 +81,8 @@ impl Live {
             .load()
             .map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
         let state = StateFolder::open(&loaded.config, None)?;
-        let zones = match Self::kept_counters(state.as_deref())? {
-            Some(kept) => kept,
-            None => Zones::new(entropy()?),
-        };
+        let kept = Self::kept_counters(state.as_deref())?;
+        let zones = kept.map_or_else(|| entropy().map(Zones::new), Ok)?;
         let observers = Observers::start(&loaded.config)?;
         let gateway = compile(
             &loaded,
