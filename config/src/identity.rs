@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::SecretRef;
 use crate::units::{ByteSize, Duration};
 
 /// Who may issue tokens.
@@ -15,14 +16,17 @@ pub struct Identity {
     pub issuers: BTreeMap<String, Issuer>,
 }
 
-/// One issuer of JWTs (RFC 7519) and its key set (RFC 7517).
+/// One issuer of JWTs (RFC 7519) and where its keys are: a key set (RFC 7517), or shared secrets.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// The exact `iss` of its tokens.
     pub issuer: String,
-    /// Where its keys are fetched. `https`, or `http` on loopback only.
-    pub jwks_url: String,
+    /// Where its keys are fetched. `https`, or `http` on loopback only. Not with `hmac`.
+    pub jwks_url: Option<String>,
+    /// Secrets that are shared with the issuer, for HS256, HS384 and HS512. Whoever has one can make tokens.
+    #[serde(default)]
+    pub hmac: Vec<SharedSecret>,
     /// CA certificates to trust for `jwks_url` instead of the public ones (PEM).
     pub ca: Option<std::path::PathBuf>,
     /// Signature algorithms that its tokens may use.
@@ -37,6 +41,17 @@ pub struct Issuer {
     /// How the key set is kept fresh.
     #[serde(default)]
     pub refresh: Refresh,
+}
+
+/// A secret that is shared with an issuer.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedSecret {
+    /// The `kid` of tokens that are made with it. Needed where there are several.
+    pub kid: Option<String>,
+    /// The secret, at least as long as the hash of each of the issuer's algorithms (32, 48 or 64 bytes): `env:NAME` or
+    /// `file:PATH`.
+    pub secret: SecretRef,
 }
 
 fn leeway() -> Duration {
@@ -71,7 +86,7 @@ impl Default for Refresh {
     }
 }
 
-/// A JWS signature algorithm (RFC 7518, RFC 8037). There is no `none` and no symmetric algorithm with a key set.
+/// A JWS signature algorithm (RFC 7518, RFC 8037). There is no `none`, and no symmetric algorithm with a key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum Algorithm {
@@ -84,4 +99,19 @@ pub enum Algorithm {
     ES256,
     ES384,
     EdDSA,
+    HS256,
+    HS384,
+    HS512,
+}
+
+impl Algorithm {
+    /// For a symmetric algorithm, how many bytes its hash has, and so its secret at least (RFC 7518, 3.2).
+    pub const fn hash_bytes(self) -> Option<usize> {
+        match self {
+            Self::HS256 => Some(32),
+            Self::HS384 => Some(48),
+            Self::HS512 => Some(64),
+            _ => None,
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::limit_headers::{self, Dialects};
 use crate::link::{Link, LinkInfo, Settled, StopInfo};
 use crate::receipt::Receipt;
 use crate::record::LogRecord;
-use crate::request::Request;
+use crate::request::{Request, without_parameters};
 use crate::response::Response;
 use crate::verdict::{Denial, FilterError, Outcome, Stop, Waiting};
 
@@ -42,6 +43,7 @@ pub struct Chain {
     response_body: Box<[usize]>,
     log: Box<[usize]>,
     gate: Gate,
+    secret_parameters: Box<[SecretParameter]>,
     phases: Phases,
     mandatory: Receipt,
     slots: usize,
@@ -49,6 +51,14 @@ pub struct Chain {
     dialects: Dialects,
     /// Stands for these links in this order; a state of other links proves nothing.
     seal: u64,
+}
+
+/// A parameter of the query that carries a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SecretParameter {
+    name: Box<str>,
+    /// The link that reads it is enforced.
+    enforced: bool,
 }
 
 /// How far the request phase came.
@@ -71,6 +81,30 @@ impl Chain {
     pub fn with_dialects(mut self, dialects: Dialects) -> Self {
         self.dialects = dialects;
         self
+    }
+
+    /// A query as it may be logged: without parameters that carry secrets.
+    pub fn query_to_log<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        self.without_secrets(query, |_| true)
+    }
+
+    /// A query as it goes upstream: without parameters that carry secrets for enforced links.
+    pub fn query_to_forward<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        self.without_secrets(query, |parameter| parameter.enforced)
+    }
+
+    /// Names of the parameters that do not go upstream.
+    pub fn parameters_to_remove(&self) -> impl Iterator<Item = &str> {
+        let enforced = self.secret_parameters.iter().filter(|parameter| parameter.enforced);
+        enforced.map(|parameter| &*parameter.name)
+    }
+
+    fn without_secrets<'q>(&self, query: &'q str, counts: impl Fn(&SecretParameter) -> bool) -> Cow<'q, str> {
+        if self.secret_parameters.is_empty() {
+            return Cow::Borrowed(query);
+        }
+        let secrets = self.secret_parameters.iter().filter(|parameter| counts(parameter));
+        without_parameters(query, |name| secrets.clone().any(|secret| *secret.name == *name))
     }
 
     /// The state of an exchange that begins.

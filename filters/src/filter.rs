@@ -34,6 +34,12 @@ pub trait Filter: Sized + Send + Sync + 'static {
     /// Makes it from its configuration. Touches nothing outside: no I/O, no task.
     fn build(config: Self::Config, env: &mut BuildEnv<'_>) -> Result<Self, Diagnostic>;
 
+    /// The parameter of the query that carries a secret, if one does. It is never logged, and where the filter is enforced it
+    /// does not go upstream.
+    fn secret_parameter(&self) -> Option<&str> {
+        None
+    }
+
     /// The request's header is complete.
     fn on_request(&self, _state: &mut Self::State, _request: &mut Request<'_>) -> Outcome {
         CONTINUE

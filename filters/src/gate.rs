@@ -120,6 +120,10 @@ impl Gate {
 }
 
 impl ErasedFilter for Gate {
+    fn secret_parameter(&self) -> Option<&str> {
+        None
+    }
+
     fn on_request(&self, _: &mut Slot, request: &mut Request<'_>) -> Outcome {
         caught(|| self.before_identity(request)).map_err(|Failed(error, _)| error)
     }

@@ -132,6 +132,17 @@ pub fn query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Resu
     })
 }
 
+/// A query without the parameters whose decoded names are unwanted; what stays is not changed.
+pub fn without_parameters(query: &str, unwanted: impl Fn(&str) -> bool) -> Cow<'_, str> {
+    let name = |pair: &str| decoded(pair.split_once('=').map_or(pair, |(name, _)| name)).into_owned();
+    let drops = |pair: &&str| !pair.is_empty() && unwanted(&name(pair));
+    if !query.split('&').any(|pair| drops(&pair)) {
+        return Cow::Borrowed(query);
+    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !drops(pair)).collect();
+    Cow::Owned(kept.join("&"))
+}
+
 /// Percent-decoding. What is no escape stays as it is.
 pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {

@@ -165,7 +165,7 @@ fn other_rules_remember_other_tokens() {
     variants[2].algorithms.pop();
     variants[3].types = Some(vec!["JWT".into()]);
     variants[4].leeway = portcullis_config::units::Duration::from_secs(0);
-    variants[5].jwks_url = "https://id.example.com/other.json".into();
+    variants[5].jwks_url = Some("https://id.example.com/other.json".into());
     variants[6].ca = Some("/etc/ca.pem".into());
     let mut seen = Vec::new();
     for written in &variants {
@@ -243,7 +243,7 @@ fn the_memory_is_bounded() {
 #[test]
 fn refusals_say_what_rfc_6750_wants() {
     use portcullis_filters::jwt::refusal::Challenges;
-    let challenges = Challenges::new("edge", &["read".into(), "write".into()]).unwrap();
+    let challenges = Challenges::new("edge", &["read".into(), "write".into()], None).unwrap();
     let mut codes = std::collections::HashSet::new();
     for refusal in Refusal::ALL {
         let denial = challenges.denial(refusal);
@@ -259,6 +259,7 @@ fn refusals_say_what_rfc_6750_wants() {
         let expected = match denial.status.as_u16() {
             400 => "invalid_request",
             403 => "insufficient_scope",
+            _ if refusal == Refusal::Authentication => "insufficient_user_authentication",
             _ => "invalid_token",
         };
         assert!(
@@ -266,5 +267,5 @@ fn refusals_say_what_rfc_6750_wants() {
             "{challenge}"
         );
     }
-    assert!(Challenges::new("a\"b", &[]).is_none() && Challenges::new("a\r\nb", &[]).is_none());
+    assert!(Challenges::new("a\"b", &[], None).is_none() && Challenges::new("a\r\nb", &[], None).is_none());
 }

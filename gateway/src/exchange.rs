@@ -13,6 +13,7 @@ pub mod leg;
 pub mod record;
 pub mod shed;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -195,6 +196,33 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.live.leave();
+    }
+}
+
+impl Exchange {
+    /// The query as it goes on: without what no upstream may see. `None`: there is none, or nothing is left.
+    pub(crate) fn query_to_forward(&self) -> Option<Cow<'_, str>> {
+        self.query(Chain::query_to_forward)
+    }
+
+    /// Names of the parameters that no upstream may see.
+    pub(crate) fn parameters_to_remove(&self) -> impl Iterator<Item = &str> {
+        chain_of(&self.snapshot, self.route).parameters_to_remove()
+    }
+
+    /// The query as it may be logged.
+    fn query_to_log(&self) -> Option<Cow<'_, [u8]>> {
+        self.query(Chain::query_to_log).map(|query| match query {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        })
+    }
+
+    /// An empty query stays one; one that becomes empty does not.
+    fn query(&self, clean: for<'q> fn(&Chain, &'q str) -> Cow<'q, str>) -> Option<Cow<'_, str>> {
+        let query = self.target.as_ref()?.query.as_deref()?;
+        let clean = clean(chain_of(&self.snapshot, self.route), query);
+        Some(clean).filter(|clean| query.is_empty() || !clean.is_empty())
     }
 }
 

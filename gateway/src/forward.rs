@@ -50,8 +50,12 @@ impl Rewrite {
 }
 
 /// Sets the target: the normalised path, rewritten where the route says so, and the query.
-pub fn set_target(request: &mut RequestHeader, target: &Target, rewrite: Option<&Rewrite>) -> Result<()> {
-    let query = target.query.as_deref();
+pub fn set_target(
+    request: &mut RequestHeader,
+    target: &Target,
+    query: Option<&str>,
+    rewrite: Option<&Rewrite>,
+) -> Result<()> {
     if rewrite.is_none() && is_sent_as(request.raw_path(), &target.path, query) {
         return Ok(());
     }
@@ -359,7 +363,7 @@ mod tests {
     fn sent(path: &str, query: Option<&str>, rewrite: Option<(&str, &str)>) -> String {
         let mut request = RequestHeader::build("GET", b"http://elsewhere/x", None).unwrap();
         let rewrite = rewrite.map(|(prefix, with)| Rewrite::new(prefix, with));
-        set_target(&mut request, &target(path, query), rewrite.as_ref()).unwrap();
+        set_target(&mut request, &target(path, query), query, rewrite.as_ref()).unwrap();
         String::from_utf8(request.raw_path().to_vec()).unwrap()
     }
 

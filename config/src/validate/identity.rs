@@ -11,6 +11,9 @@ use crate::units::{ByteSize, Duration};
 /// The shortest pause between two fetches.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Most secrets of an issuer, as many as a key set may have keys.
+const MOST_SECRETS: usize = 64;
+
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let identity = check.at(root, "identity");
     for (name, node) in check.entries(identity, "issuers") {
@@ -23,13 +26,11 @@ pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
 
 fn one(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
     check.text(node, "issuer", &issuer.issuer);
-    names::url(
-        check,
-        check.at(node, "jwks_url"),
-        &issuer.jwks_url,
-        Plaintext::OnLoopback,
-    );
+    if let Some(url) = &issuer.jwks_url {
+        names::url(check, check.at(node, "jwks_url"), url, Plaintext::OnLoopback);
+    }
     check.file(node, "ca", issuer.ca.as_deref());
+    source(check, node, issuer);
     check.not_empty(
         node,
         "algorithms",
@@ -62,6 +63,85 @@ fn one(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
         Duration::from_secs(0)..=Duration::from_secs(600),
     );
     refresh(check, check.at(node, "refresh"), &issuer.refresh);
+}
+
+/// Where the keys are: one place, and what belongs to another is not there.
+fn source(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
+    let whole = check.is_whole(node, "hmac");
+    match (&issuer.jwks_url, issuer.hmac.as_slice()) {
+        (None, []) if whole => {
+            let help = "add `jwks_url`, or `hmac` for secrets that are shared with the issuer";
+            check.report_key(codes::MISSING_KEY, node, "this issuer has no keys", help);
+        }
+        (Some(_), [_, ..]) => {
+            let message = "`jwks_url` and `hmac` exclude each other: an issuer either publishes keys or shares secrets";
+            let help = "make two issuers of it";
+            check.report_with(codes::CONFLICTING_KEYS, check.at(node, "hmac"), message, help);
+        }
+        (None, [_, ..]) => secrets(check, node, issuer),
+        _ => {}
+    }
+    algorithms(check, node, issuer);
+}
+
+fn secrets(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
+    for key in ["ca", "refresh"] {
+        if let Some(written) = check.written(node, key) {
+            let message = format!("`{key}` is for keys that are fetched, and with `hmac` none are");
+            check.report_with(codes::CONFLICTING_KEYS, written, message, "remove the key");
+        }
+    }
+    let list = check.at(node, "hmac");
+    let mut named = Vec::new();
+    for (index, secret) in issuer.hmac.iter().enumerate() {
+        let item = check.item(list, index);
+        match &secret.kid {
+            Some(kid) if kid.is_empty() || kid.len() > 256 => {
+                check.report(
+                    codes::INVALID_VALUE,
+                    check.at(item, "kid"),
+                    "a `kid` has 1 to 256 bytes",
+                );
+            }
+            Some(kid) => named.push((kid.clone(), check.at(item, "kid"))),
+            None if issuer.hmac.len() > 1 => {
+                let help = "give each a `kid`, which tokens then name";
+                check.report_with(
+                    codes::MISSING_KEY,
+                    item,
+                    "which of several secrets a token means cannot be told",
+                    help,
+                );
+            }
+            None => {}
+        }
+    }
+    check.distinct("kid", named);
+    if issuer.hmac.len() > MOST_SECRETS {
+        let message = format!("more than {MOST_SECRETS} secrets");
+        check.report(codes::OUT_OF_RANGE, list, message);
+    }
+}
+
+/// Symmetric algorithms go with secrets, the others with key sets. Together they are how a public key becomes a secret.
+fn algorithms(check: &mut Check<'_>, node: NodeId, issuer: &Issuer) {
+    let list = check.at(node, "algorithms");
+    for (index, algorithm) in issuer.algorithms.iter().enumerate() {
+        let item = check.item(list, index);
+        match (algorithm.hash_bytes().is_some(), issuer.hmac.is_empty()) {
+            (true, true) if issuer.jwks_url.is_some() => {
+                let message = format!("`{algorithm:?}` needs a shared secret, and this issuer has a key set");
+                let help = "remove it; an issuer that shares a secret has `hmac` instead of `jwks_url`";
+                check.report_with(codes::CONFLICTING_KEYS, item, message, help);
+            }
+            (false, false) => {
+                let message = format!("`{algorithm:?}` needs a public key, and this issuer has shared secrets");
+                let help = "with `hmac` the algorithms are HS256, HS384 and HS512";
+                check.report_with(codes::CONFLICTING_KEYS, item, message, help);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn refresh(check: &mut Check<'_>, node: NodeId, refresh: &Refresh) {

@@ -8,7 +8,7 @@ use portcullis_config::document::Document;
 use portcullis_config::site::{self, Mode};
 use siphasher::sip::SipHasher13;
 
-use super::Chain;
+use super::{Chain, SecretParameter};
 use crate::filter::Phases;
 use crate::gate::Gate;
 use crate::limit_headers::Dialects;
@@ -194,7 +194,14 @@ impl Assembly {
             }
             seal.write_u8(u8::from(link.info.mode == Mode::Enforce));
         }
+        let secret = |link: &Link| {
+            link.filter.secret_parameter().map(|name| SecretParameter {
+                name: name.into(),
+                enforced: link.info.mode == Mode::Enforce,
+            })
+        };
         Chain {
+            secret_parameters: self.links.iter().filter_map(secret).collect(),
             request: with(Phases::REQUEST).collect(),
             request_body: with(Phases::REQUEST_BODY).collect(),
             response: with(Phases::RESPONSE).rev().collect(),

@@ -1,10 +1,10 @@
-//! Signature algorithms (RFC 7518, 3.1; RFC 8037, 3.1): their names and sets of them. Which key can do what is
+//! Signature and MAC algorithms (RFC 7518, 3.1; RFC 8037, 3.1): their names and sets of them. Which key can do what is
 //! [`super::material`]'s.
 
 use portcullis_config::identity::Algorithm;
 
-/// Every algorithm that there is here. No `none`, nothing symmetric, no curve that `ring` lacks.
-const NAMES: [(&str, Algorithm); 9] = [
+/// Every algorithm that there is here. No `none`, no curve that `ring` lacks.
+const NAMES: [(&str, Algorithm); 12] = [
     ("RS256", Algorithm::RS256),
     ("RS384", Algorithm::RS384),
     ("RS512", Algorithm::RS512),
@@ -14,6 +14,9 @@ const NAMES: [(&str, Algorithm); 9] = [
     ("ES256", Algorithm::ES256),
     ("ES384", Algorithm::ES384),
     ("EdDSA", Algorithm::EdDSA),
+    ("HS256", Algorithm::HS256),
+    ("HS384", Algorithm::HS384),
+    ("HS512", Algorithm::HS512),
 ];
 
 /// The algorithm of exactly this name.
@@ -73,6 +76,9 @@ const fn bit(algorithm: Algorithm) -> u16 {
         Algorithm::ES256 => 6,
         Algorithm::ES384 => 7,
         Algorithm::EdDSA => 8,
+        Algorithm::HS256 => 9,
+        Algorithm::HS384 => 10,
+        Algorithm::HS512 => 11,
     }
 }
 
@@ -88,7 +94,7 @@ mod tests {
             assert_eq!(NAMES.iter().filter(|(_, other)| alone.has(*other)).count(), 1);
         }
         for name in [
-            "", "none", "None", "HS256", "rs256", "RS256 ", "ES512", "ES521", "ES256K", "eddsa", "Ed448",
+            "", "none", "None", "hs256", "HS1", "rs256", "RS256 ", "ES512", "ES521", "ES256K", "eddsa", "Ed448",
         ] {
             assert_eq!(by_name(name), None, "{name}");
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use portcullis_config::site::HeaderName;
+use portcullis_config::units::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -20,9 +21,12 @@ pub struct JwtConfig {
     #[serde(default)]
     pub issuers: Vec<String>,
     /// The header field that carries the token. In `Authorization` it follows the scheme `Bearer`; in any other field
-    /// it stands alone.
-    #[serde(default = "authorization")]
-    pub header: HeaderName,
+    /// it stands alone. Default: `authorization`, unless `cookie` or `query` is given.
+    pub header: Option<HeaderName>,
+    /// The cookie that carries the token.
+    pub cookie: Option<String>,
+    /// The parameter of the query that carries the token. It never goes upstream and is never logged.
+    pub query: Option<String>,
     /// Lets requests without a token pass, without claims. A bad token is refused all the same.
     #[serde(default)]
     pub optional: bool,
@@ -39,13 +43,28 @@ pub struct JwtConfig {
     /// Scopes that must all be in `scope` or `scp`.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// A condition that must hold, in the language of `when` in bundles: `jwt.claims.level >= 2`. One that cannot be told
+    /// does not hold.
+    pub when: Option<String>,
+    /// The longest time since `iat`. A token then needs one.
+    pub max_token_age: Option<Duration>,
+    /// How the user must have authenticated (RFC 9470).
+    pub step_up: Option<StepUp>,
     /// The realm of `WWW-Authenticate`.
     #[serde(default = "realm")]
     pub realm: String,
 }
 
-fn authorization() -> HeaderName {
-    HeaderName("authorization".into())
+/// How the user must have authenticated. Whoever has not is told so, and can come back with another token.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepUp {
+    /// Accepted values of `acr`, the preferred one first.
+    pub acr_values: Vec<String>,
+    /// Methods that must all be in `amr` (RFC 8176), such as `mfa`.
+    pub amr: Vec<String>,
+    /// The longest time since `auth_time`.
+    pub max_age: Option<Duration>,
 }
 
 fn realm() -> String {
@@ -56,10 +75,10 @@ fn realm() -> String {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {
-    /// The field goes upstream as it came.
+    /// The field or cookie goes upstream as it came.
     #[default]
     Keep,
-    /// The field is removed.
+    /// It is removed.
     Strip,
 }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use http::header::{CACHE_CONTROL, COOKIE};
 use http::{HeaderName, HeaderValue};
 use portcullis_config::diagnostic::Diagnostic;
-use serde_json::Value;
 
 use super::cache::{Rules, TokenCache};
 use super::config::{Forward, JwtConfig};
+use super::demands::Demands;
 use super::issuer::Trusted;
 use super::refusal::{Challenges, Refusal};
+use super::source::Places;
 use super::verify::{Failure, verify};
 use super::{compile, source};
 use crate::claims::Claims;
@@ -26,20 +28,12 @@ pub struct Jwt {
     pub(super) issuers: Box<[Trusted]>,
     pub(super) rules: Rules,
     pub(super) cache: Arc<TokenCache>,
-    pub(super) field: HeaderName,
+    pub(super) places: Places,
     pub(super) optional: bool,
     pub(super) forward: Forward,
     pub(super) outputs: Box<[Output]>,
-    pub(super) wanted: Box<[Wanted]>,
-    pub(super) scopes: Box<[Box<str>]>,
+    pub(super) demands: Demands,
     pub(super) challenges: Challenges,
-}
-
-/// A claim that must have one of these values.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) claim: Box<str>,
-    pub(super) values: Box<[Value]>,
 }
 
 /// A claim that becomes a header field.
@@ -66,9 +60,13 @@ impl Filter for Jwt {
         compile::compile(config, env)
     }
 
+    fn secret_parameter(&self) -> Option<&str> {
+        self.places.query.as_deref()
+    }
+
     fn on_request(&self, state: &mut JwtState, request: &mut Request<'_>) -> Outcome {
-        let token = match source::token(request.head.headers, &self.field) {
-            Ok(Some(token)) => token,
+        let found = match self.places.find(request.head) {
+            Ok(Some(found)) => found,
             Ok(None) if self.optional => {
                 self.clean(request);
                 return CONTINUE;
@@ -76,8 +74,8 @@ impl Filter for Jwt {
             Ok(None) => return Ok(self.refuse(Refusal::Missing)),
             Err(refusal) => return Ok(self.refuse(refusal)),
         };
-        match self.claims(token, &request.facts.scope(), request.head.now) {
-            Ok(claims) => self.admit(claims, request),
+        match self.claims(&found.token, &request.facts.scope(), request.head.now) {
+            Ok(claims) => self.admit(claims, request, found.in_query),
             Err(Failure::Refused(refusal)) => Ok(self.refuse(refusal)),
             Err(failure @ (Failure::UnknownKey(place) | Failure::NoKeys(place))) => {
                 if !state.asked
@@ -109,12 +107,11 @@ impl Jwt {
     }
 
     /// A good token: what the route wants of it, then what becomes of it.
-    fn admit(&self, claims: Arc<Claims>, request: &mut Request<'_>) -> Outcome {
-        if !self.scopes.iter().all(|scope| has_scope(&claims, scope)) {
-            return Ok(self.refuse(Refusal::Scope));
-        }
-        if !self.wanted.iter().all(|wanted| wanted.is_met(&claims)) {
-            return Ok(self.refuse(Refusal::ClaimNotAllowed));
+    fn admit(&self, claims: Arc<Claims>, request: &mut Request<'_>, in_query: bool) -> Outcome {
+        let issuer = self.issuers.iter().find(|issuer| issuer.name == claims.issuer);
+        let leeway = issuer.map_or(0, |issuer| issuer.leeway);
+        if let Err(refusal) = self.demands.judge(&claims, request, leeway) {
+            return Ok(self.refuse(refusal));
         }
         self.clean(request);
         for output in &self.outputs {
@@ -127,6 +124,11 @@ impl Jwt {
                 Err(_) => return Ok(self.refuse(Refusal::ClaimUnusable)),
             }
         }
+        if in_query {
+            // RFC 6750, 2.3: who asks for the same URL later may have it from a store between us.
+            let private = HeaderValue::from_static("private");
+            request.facts.response_headers.append(CACHE_CONTROL, private);
+        }
         request.facts.claims = Some(claims);
         CONTINUE
     }
@@ -135,11 +137,15 @@ impl Jwt {
     /// travel, and the twins of both.
     fn clean(&self, request: &mut Request<'_>) {
         let is_ours = |name: &str| self.outputs.iter().any(|output| is_twin(output.field.as_str(), name));
+        let keeps = self.forward == Forward::Keep;
         for name in request.head.headers.keys() {
-            let is_token = *name == self.field && self.forward == Forward::Keep;
-            if is_ours(name.as_str()) || (!is_token && is_twin(self.field.as_str(), name.as_str())) {
+            let takes = |field: &HeaderName| is_twin(field.as_str(), name.as_str()) && !(keeps && name == field);
+            if is_ours(name.as_str()) || self.places.header.as_ref().is_some_and(takes) {
                 request.facts.request_headers.remove(name.clone());
             }
+        }
+        if let Some(cookie) = self.places.cookie.as_ref().filter(|_| !keeps) {
+            take_cookie(cookie, request);
         }
         for output in &self.outputs {
             // An earlier filter may have written it.
@@ -163,24 +169,15 @@ impl Jwt {
     }
 }
 
-/// Whether a scope is in `scope` (RFC 8693, 4.2) or `scp`: a text of words, or a list of texts.
-fn has_scope(claims: &Claims, scope: &str) -> bool {
-    ["scope", "scp"]
-        .into_iter()
-        .filter_map(|name| claims.get(name))
-        .any(|claim| match claim {
-            Value::String(words) => words.split(' ').any(|word| word == scope),
-            Value::Array(list) => list.iter().any(|item| item == scope),
-            _ => false,
-        })
-}
-
-impl Wanted {
-    fn is_met(&self, claims: &Claims) -> bool {
-        match claims.get(&self.claim) {
-            None => false,
-            Some(Value::Array(list)) => list.iter().any(|item| self.values.contains(item)),
-            Some(scalar) => self.values.contains(scalar),
-        }
+/// Leaves the upstream all cookies but the one with the token.
+fn take_cookie(name: &str, request: &mut Request<'_>) {
+    let headers = request.head.headers;
+    if !headers.contains_key(COOKIE) {
+        return;
+    }
+    let others = source::other_cookies(headers, name).and_then(|others| HeaderValue::from_bytes(&others).ok());
+    match others {
+        Some(others) => request.facts.request_headers.set(COOKIE, others),
+        None => request.facts.request_headers.remove(COOKIE),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::algorithm::Algorithms;
 use super::jws;
-use super::keys::{KeySet, KeySource};
+use super::keys::KeySet;
 use super::refusal::Refusal;
 
 /// Types of tokens when the configuration names none; a token without `typ` is fine then, too.
@@ -33,7 +33,8 @@ pub struct Trusted {
     pub keys: Arc<KeySet>,
     audiences: Box<[Box<str>]>,
     types: Option<Box<[Box<str>]>>,
-    leeway: i64,
+    /// Allowed difference of clocks, in seconds.
+    pub leeway: i64,
 }
 
 /// When a token is valid, seconds since 1970.
@@ -85,9 +86,9 @@ impl Trusted {
         if claims.get("sub").is_some_and(|subject| !subject.is_string()) {
             return Err(Refusal::Claims);
         }
-        let expires_at = date(claims, "exp", f64::floor)?.ok_or(Refusal::Claims)?;
-        let not_before = date(claims, "nbf", f64::ceil)?;
-        let issued_at = date(claims, "iat", f64::ceil)?;
+        let expires_at = date(claims.get("exp"), f64::floor)?.ok_or(Refusal::Claims)?;
+        let not_before = date(claims.get("nbf"), f64::ceil)?;
+        let issued_at = date(claims.get("iat"), f64::ceil)?;
         self.judge_audience(claims.get("aud"))?;
         let from = not_before.max(issued_at).unwrap_or(0) - self.leeway;
         let until = expires_at + self.leeway;
@@ -123,15 +124,9 @@ impl Trusted {
             context.update(&(bytes.len() as u64).to_be_bytes());
             context.update(bytes);
         };
-        let KeySource { issuer, jwks_url, ca } = self.keys.source();
         add(self.name.as_bytes());
         add(self.issuer.as_bytes());
-        add(issuer.as_bytes());
-        add(jwks_url.as_bytes());
-        add(ca
-            .as_deref()
-            .map(|path| path.as_os_str().as_encoded_bytes())
-            .unwrap_or_default());
+        add(self.keys.source().to_string().as_bytes());
         add(&self.algorithms.bits().to_be_bytes());
         add(&self.leeway.to_be_bytes());
         add(&(self.audiences.len() as u64).to_be_bytes());
@@ -146,8 +141,8 @@ impl Trusted {
 }
 
 /// A NumericDate (RFC 7519, 2) in whole seconds: a number from 0 to the year 9999, not a text that looks like one.
-fn date(claims: &Map<String, Value>, name: &str, round: fn(f64) -> f64) -> Result<Option<i64>, Refusal> {
-    let Some(value) = claims.get(name) else {
+pub(super) fn date(claim: Option<&Value>, round: fn(f64) -> f64) -> Result<Option<i64>, Refusal> {
+    let Some(value) = claim else {
         return Ok(None);
     };
     let seconds = match value.as_f64() {

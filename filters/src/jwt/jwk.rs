@@ -3,6 +3,7 @@
 //! elsewhere.
 
 use portcullis_config::identity::Algorithm;
+use portcullis_config::secret::Secret;
 use ring::digest;
 use serde_json::{Map, Value};
 
@@ -162,6 +163,25 @@ impl Keys {
         })
     }
 
+    /// Secrets that were declared for HMAC, each with the `kid` that tokens name it by. No document says any of it.
+    pub fn shared(secrets: impl IntoIterator<Item = (Option<Box<str>>, Secret)>) -> Self {
+        let key = |(kid, secret)| {
+            let material = Material::shared(secret);
+            let algorithms = material.algorithms();
+            Key {
+                kid,
+                algorithms,
+                material,
+            }
+        };
+        let usable: Vec<Key> = secrets.into_iter().map(key).collect();
+        Self {
+            generation: generation(&usable),
+            usable,
+            omissions: Vec::new(),
+        }
+    }
+
     /// The one key that a token may mean: same `kid` (or, for a token without one, any), able to and meant to do
     /// `algorithm`.
     pub fn select(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&Key, NoKey> {
@@ -181,7 +201,7 @@ impl Keys {
         self.usable.len()
     }
 
-    /// Whether none is, which [`Keys::parse`] does not let happen.
+    /// Whether none is, which [`Keys::parse`] never lets happen.
     pub fn is_empty(&self) -> bool {
         self.usable.is_empty()
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_config::identity::Issuer;
+use portcullis_config::secret::Secret;
 
 use super::jwk::{JwksError, Keys};
 use crate::client::Now;
+use crate::secrets::SecretSlot;
 use crate::verdict::Waiting;
 
 /// Asks for a fetch. What it returns is ready when the keys are as fresh as they can be: after a fetch, or at once when
@@ -18,6 +20,8 @@ pub type Refresher = Arc<dyn Fn() -> Waiting + Send + Sync>;
 /// The keys of an issuer, shared by every filter that trusts it, over all reloads that leave its source alone.
 pub struct KeySet {
     source: KeySource,
+    /// Secrets that the configuration declares, each with its `kid`. Nothing else has a say in such a set.
+    declared: Box<[Declared]>,
     loaded: ArcSwapOption<Loaded>,
     health: ArcSwap<Health>,
     refresher: ArcSwapOption<Hook>,
@@ -28,19 +32,37 @@ pub struct KeySet {
 pub struct KeySource {
     /// The issuer's name in the configuration.
     pub issuer: Box<str>,
-    /// Where the keys are fetched.
-    pub jwks_url: Box<str>,
-    /// The CA certificates that the source is trusted by instead of the public ones.
-    pub ca: Option<Box<std::path::Path>>,
+    /// Where its keys are.
+    pub place: KeyPlace,
+}
+
+/// Where keys are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyPlace {
+    /// At a URL.
+    Url {
+        /// Where they are fetched.
+        jwks_url: Box<str>,
+        /// The CA certificates that the source is trusted by instead of the public ones.
+        ca: Option<Box<std::path::Path>>,
+    },
+    /// In the configuration: secrets by reference. Nobody refreshes them but a reload.
+    Declared,
 }
 
 impl KeySource {
     /// The source of an issuer.
     pub fn of(name: &str, issuer: &Issuer) -> Self {
+        let place = match &issuer.jwks_url {
+            Some(url) => KeyPlace::Url {
+                jwks_url: url.as_str().into(),
+                ca: issuer.ca.as_deref().map(Into::into),
+            },
+            None => KeyPlace::Declared,
+        };
         Self {
             issuer: name.into(),
-            jwks_url: issuer.jwks_url.as_str().into(),
-            ca: issuer.ca.as_deref().map(Into::into),
+            place,
         }
     }
 }
@@ -49,7 +71,18 @@ struct Hook(Refresher);
 
 struct Loaded {
     keys: Arc<Keys>,
-    at: Now,
+    /// When they were confirmed. `None`: they are as good as the configuration that declares them.
+    at: Option<Now>,
+    /// The declared secrets that they were made of.
+    made_of: Vec<Arc<Secret>>,
+}
+
+/// A secret that a configuration declares, and the `kid` of its tokens.
+pub struct Declared {
+    /// The `kid`.
+    pub kid: Option<Box<str>>,
+    /// Where the secret is put.
+    pub secret: Arc<SecretSlot>,
 }
 
 #[derive(Clone, Default)]
@@ -76,9 +109,18 @@ impl KeySet {
     pub fn new(source: KeySource) -> Self {
         Self {
             source,
+            declared: Box::default(),
             loaded: ArcSwapOption::empty(),
             health: ArcSwap::from_pointee(Health::default()),
             refresher: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Keys that a configuration declares. They are never too old, and there is nobody to ask for newer ones.
+    pub fn declared(source: KeySource, declared: impl IntoIterator<Item = Declared>) -> Self {
+        Self {
+            declared: declared.into_iter().collect(),
+            ..Self::new(source)
         }
     }
 
@@ -115,7 +157,8 @@ impl KeySet {
         };
         self.loaded.store(Some(Arc::new(Loaded {
             keys: Arc::clone(&loaded.keys),
-            at: now,
+            at: Some(now),
+            made_of: Vec::new(),
         })));
         self.health.store(Arc::default());
         true
@@ -134,7 +177,7 @@ impl KeySet {
         let (loaded, health) = (self.loaded.load_full(), self.health.load_full());
         KeySetStatus {
             keys: loaded.as_ref().map(|loaded| Arc::clone(&loaded.keys)),
-            loaded: loaded.as_ref().map(|loaded| loaded.at),
+            loaded: loaded.as_ref().and_then(|loaded| loaded.at),
             failures: health.failures,
             last_error: health.last_error.clone(),
         }
@@ -142,6 +185,7 @@ impl KeySet {
 
     /// The keys, unless there never were any or they were last confirmed more than `stale_for` ago.
     pub fn current(&self, now: Now, stale_for: std::time::Duration) -> Option<Arc<Keys>> {
+        self.declare();
         let loaded = self.loaded.load();
         let loaded = loaded.as_ref().filter(|loaded| loaded.is_fresh(now, stale_for))?;
         Some(Arc::clone(&loaded.keys))
@@ -149,6 +193,7 @@ impl KeySet {
 
     /// Whether [`KeySet::current`] would give the keys of this generation.
     pub fn is_current(&self, generation: u64, now: Now, stale_for: std::time::Duration) -> bool {
+        self.declare();
         let loaded = self.loaded.load();
         loaded
             .as_ref()
@@ -161,13 +206,43 @@ impl KeySet {
         Some((refresher.0)())
     }
 
+    /// Makes keys of the declared secrets, where these are not what the keys in force were made of.
+    fn declare(&self) {
+        if self.declared.is_empty() {
+            return;
+        }
+        // One that is not there is no key. A configuration is not in force before its secrets are read.
+        let there = || {
+            self.declared
+                .iter()
+                .filter_map(|it| Some((&it.kid, it.secret.get().ok()?)))
+        };
+        let same = self.loaded.load().as_ref().is_some_and(|loaded| {
+            let mut made_of = loaded.made_of.iter();
+            there().all(|(_, secret)| made_of.next().is_some_and(|known| Arc::ptr_eq(known, &secret)))
+                && made_of.next().is_none()
+        });
+        if !same {
+            let keys = Keys::shared(there().map(|(kid, secret)| (kid.clone(), Secret::clone(&secret))));
+            self.loaded.store(Some(Arc::new(Loaded {
+                keys: Arc::new(keys),
+                at: None,
+                made_of: there().map(|(_, secret)| secret).collect(),
+            })));
+        }
+    }
+
     fn put(&self, keys: Keys, now: Now) {
         // The same keys again keep their place in memory, so that nothing else changes hands.
         let keys = match self.loaded.load().as_ref() {
             Some(before) if *before.keys == keys => Arc::clone(&before.keys),
             _ => Arc::new(keys),
         };
-        self.loaded.store(Some(Arc::new(Loaded { keys, at: now })));
+        self.loaded.store(Some(Arc::new(Loaded {
+            keys,
+            at: Some(now),
+            made_of: Vec::new(),
+        })));
         self.health.store(Arc::default());
     }
 }
@@ -175,7 +250,8 @@ impl KeySet {
 impl Loaded {
     /// By the clock that is never set: a step of the wall clock makes no key older or younger.
     fn is_fresh(&self, now: Now, stale_for: std::time::Duration) -> bool {
-        u128::from(now.monotonic_ns.saturating_sub(self.at.monotonic_ns)) <= stale_for.as_nanos()
+        let age = |at: Now| u128::from(now.monotonic_ns.saturating_sub(at.monotonic_ns));
+        self.at.is_none_or(|at| age(at) <= stale_for.as_nanos())
     }
 }
 

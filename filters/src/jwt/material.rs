@@ -1,8 +1,10 @@
-//! Public keys and the signatures they verify, on `ring`: what makes a key fit to be trusted (size, exponent, point on
+//! Keys and the signatures they verify, on `ring`: what makes a key fit to be trusted (size, exponent, point on
 //! its curve, known weaknesses) and nothing of where it came from.
 
 use portcullis_config::identity::Algorithm;
+use portcullis_config::secret::Secret;
 use ring::agreement::{self, EphemeralPrivateKey, agree_ephemeral};
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 
@@ -13,7 +15,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Largest RSA exponent that `ring` takes: 33 bits.
 const RSA_EXPONENT_MAX: u64 = (1 << 33) - 1;
 
-/// A public key.
+/// A public key, or a secret that was declared for HMAC.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Material {
     /// RSA: modulus and exponent, big-endian without leading zeros.
@@ -29,7 +31,22 @@ pub enum Material {
     P384([u8; 97]),
     /// An Ed25519 public key (RFC 8032).
     Ed25519([u8; 32]),
+    /// A secret shared with the issuer. None ever comes from a key set.
+    Shared(SharedSecret),
 }
+
+/// A secret for HMAC, with the algorithms that it is long enough for.
+#[derive(Clone)]
+pub struct SharedSecret(Secret);
+
+impl PartialEq for SharedSecret {
+    /// For who compares what was configured. No token is compared with it.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose() == other.0.expose()
+    }
+}
+
+impl Eq for SharedSecret {}
 
 /// Why a key is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,14 +122,26 @@ impl Material {
         }
     }
 
+    /// A secret that was declared for HMAC.
+    pub fn shared(secret: Secret) -> Self {
+        Self::Shared(SharedSecret(secret))
+    }
+
     /// The algorithms that such a key can verify.
     pub fn algorithms(&self) -> Algorithms {
-        use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+        use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
         Algorithms::of(match self {
             Self::Rsa { .. } => &[RS256, RS384, RS512, PS256, PS384, PS512],
             Self::P256(_) => &[ES256],
             Self::P384(_) => &[ES384],
             Self::Ed25519(_) => &[EdDSA],
+            // A secret is at least as long as the hash (RFC 7518, 3.2).
+            Self::Shared(SharedSecret(secret)) => match secret.expose().len() {
+                64.. => &[HS256, HS384, HS512],
+                48.. => &[HS256, HS384],
+                32.. => &[HS256],
+                _ => &[],
+            },
         })
     }
 
@@ -120,6 +149,7 @@ impl Material {
     /// 3.4), PSS salts are as long as the hash (RFC 7518, 3.5). An algorithm that the key cannot do: no.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         let rsa: &signature::RsaParameters = match (self, algorithm) {
+            (Self::Shared(secret), algorithm) => return secret.verifies(algorithm, message, signature),
             (Self::P256(point), Algorithm::ES256) => {
                 let key = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
                 return key.verify(message, signature).is_ok();
@@ -154,6 +184,7 @@ impl Material {
             Self::P256(point) => (1, point, &[]),
             Self::P384(point) => (2, point, &[]),
             Self::Ed25519(key) => (3, key, &[]),
+            Self::Shared(SharedSecret(secret)) => (4, secret.expose(), &[]),
         }
     }
 }
@@ -165,7 +196,23 @@ impl std::fmt::Debug for Material {
             Self::P256(_) => "P256",
             Self::P384(_) => "P384",
             Self::Ed25519(_) => "Ed25519",
+            Self::Shared(_) => "Shared",
         })
+    }
+}
+
+impl SharedSecret {
+    /// In constant time, as `ring` compares.
+    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let hash = match algorithm {
+            Algorithm::HS256 => hmac::HMAC_SHA256,
+            Algorithm::HS384 => hmac::HMAC_SHA384,
+            Algorithm::HS512 => hmac::HMAC_SHA512,
+            _ => return false,
+        };
+        let secret = self.0.expose();
+        algorithm.hash_bytes().is_some_and(|least| secret.len() >= least)
+            && hmac::verify(&hmac::Key::new(hash, secret), message, signature).is_ok()
     }
 }
 

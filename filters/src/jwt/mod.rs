@@ -4,6 +4,7 @@ pub mod algorithm;
 pub mod cache;
 mod compile;
 pub mod config;
+mod demands;
 mod filter;
 pub mod issuer;
 pub mod json;
@@ -21,4 +22,4 @@ mod tests;
 
 pub use filter::{Jwt, JwtState};
 pub use jwk::JwksError;
-pub use keys::{KeySet, KeySetStatus, KeySource, Refresher};
+pub use keys::{Declared, KeyPlace, KeySet, KeySetStatus, KeySource, Refresher};

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, StatusCode};
 
+use super::config::StepUp;
 use crate::verdict::{Denial, Reason};
 
 /// A refusal.
@@ -45,11 +46,17 @@ pub enum Refusal {
     Scope,
     /// A claim has not the value that the route wants.
     ClaimNotAllowed,
+    /// The route's condition does not hold.
+    Condition,
+    /// `iat` is too long ago.
+    TooOld,
+    /// The user has not authenticated as the route wants it.
+    Authentication,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Missing,
         Self::Repeated,
         Self::TooLong,
@@ -67,6 +74,9 @@ impl Refusal {
         Self::ClaimUnusable,
         Self::Scope,
         Self::ClaimNotAllowed,
+        Self::Condition,
+        Self::TooOld,
+        Self::Authentication,
     ];
 
     /// The stable code.
@@ -89,6 +99,9 @@ impl Refusal {
             Self::ClaimUnusable => "claim_unusable",
             Self::Scope => "insufficient_scope",
             Self::ClaimNotAllowed => "claim_not_allowed",
+            Self::Condition => "condition_not_met",
+            Self::TooOld => "token_too_old",
+            Self::Authentication => "insufficient_user_authentication",
         }
     }
 
@@ -112,6 +125,9 @@ impl Refusal {
             Self::ClaimUnusable => "A claim of the token cannot be passed on.",
             Self::Scope => "The token lacks a scope.",
             Self::ClaimNotAllowed => "A claim of the token has not the needed value.",
+            Self::Condition => "The token does not meet the condition for this.",
+            Self::TooOld => "The token was issued too long ago.",
+            Self::Authentication => "A stronger or newer authentication of the user is needed.",
         }
     }
 
@@ -119,17 +135,18 @@ impl Refusal {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Repeated => StatusCode::BAD_REQUEST,
-            Self::Scope | Self::ClaimNotAllowed => StatusCode::FORBIDDEN,
+            Self::Scope | Self::ClaimNotAllowed | Self::Condition => StatusCode::FORBIDDEN,
             _ => StatusCode::UNAUTHORIZED,
         }
     }
 
-    /// The error code of RFC 6750, 3.1; none where the client just did not know that a token is needed.
+    /// The error code of RFC 6750, 3.1, or RFC 9470, 3; none where the client just did not know that a token is needed.
     const fn error(self) -> Option<&'static str> {
         match self {
             Self::Missing => None,
             Self::Repeated => Some("invalid_request"),
-            Self::Scope | Self::ClaimNotAllowed => Some("insufficient_scope"),
+            Self::Scope | Self::ClaimNotAllowed | Self::Condition => Some("insufficient_scope"),
+            Self::Authentication => Some("insufficient_user_authentication"),
             _ => Some("invalid_token"),
         }
     }
@@ -139,6 +156,25 @@ impl Refusal {
     }
 }
 
+/// Whether a text can stand in a quoted string as it is: no control character, quote or backslash, nothing that is not
+/// ASCII.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\')
+}
+
+/// What a client asks its authorization server for next (RFC 9470, 3).
+fn step_up_challenge(step_up: &StepUp) -> String {
+    let mut text = String::new();
+    if !step_up.acr_values.is_empty() {
+        let _ = write!(text, ", acr_values=\"{}\"", step_up.acr_values.join(" "));
+    }
+    if let Some(max_age) = step_up.max_age {
+        let _ = write!(text, ", max_age=\"{}\"", max_age.get().as_secs());
+    }
+    text
+}
+
 /// `WWW-Authenticate` for every refusal, written once a link.
 #[derive(Debug, Clone)]
 pub struct Challenges {
@@ -146,14 +182,11 @@ pub struct Challenges {
 }
 
 impl Challenges {
-    /// Challenges for a realm and the scopes a route needs. `None` if `realm` or a scope cannot stand in a quoted
-    /// string as it is: a control character, a quote, a backslash, something that is not ASCII.
-    pub fn new(realm: &str, scopes: &[Box<str>]) -> Option<Self> {
-        let plain = |text: &str| {
-            text.bytes()
-                .all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\')
-        };
-        if !plain(realm) || !scopes.iter().all(|scope| plain(scope)) {
+    /// Challenges for a realm, the scopes a route needs, and how users must authenticate there. `None` if a text cannot
+    /// stand in a quoted string as it is.
+    pub fn new(realm: &str, scopes: &[Box<str>], step_up: Option<&StepUp>) -> Option<Self> {
+        let stronger = step_up.map(step_up_challenge).unwrap_or_default();
+        if !is_plain(realm) || !scopes.iter().all(|scope| is_plain(scope)) {
             return None;
         }
         let values = Refusal::ALL.iter().map(|refusal| {
@@ -164,6 +197,9 @@ impl Challenges {
             }
             if *refusal == Refusal::Scope {
                 let _ = write!(text, ", scope=\"{}\"", scopes.join(" "));
+            }
+            if *refusal == Refusal::Authentication {
+                text.push_str(&stronger);
             }
             HeaderValue::try_from(text)
         });

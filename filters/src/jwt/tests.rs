@@ -3,6 +3,8 @@
 
 mod build;
 mod chain;
+mod demands;
+mod places;
 
 use std::sync::Arc;
 
@@ -46,6 +48,12 @@ fn token(kid: &str, seed: u8, extra: Value) -> String {
     format!("{signed}.{signature}")
 }
 
+/// Issuers that share one secret, and two.
+const SHARED: &str = "    \
+    shared: { issuer: \"shared\", hmac: [{ secret: \"env:A\" }], algorithms: [HS256, HS512], audiences: [api] }
+    two: { issuer: \"two\", hmac: [{ kid: a, secret: \"env:A\" }, { kid: b, secret: \"file:B\" }], algorithms: [HS256], audiences: [api] }
+";
+
 /// A configuration with the issuers `main` and `other`, and these filters.
 fn config(filters: &str) -> String {
     let issuer = |name: &str, host: &str| {
@@ -54,7 +62,7 @@ fn config(filters: &str) -> String {
              audiences: [api] }}\n"
         )
     };
-    let issuers = issuer("main", "id.example.com") + &issuer("other", "other.example.com");
+    let issuers = issuer("main", "id.example.com") + &issuer("other", "other.example.com") + SHARED;
     format!("identity:\n  issuers:\n{issuers}filters: {filters}\n")
 }
 

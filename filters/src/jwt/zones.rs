@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::cache::TokenCache;
-use super::keys::{KeySet, KeySource};
+use super::keys::{KeyPlace, KeySet, KeySource};
 use crate::zones::{Entropy, OneShape, ZoneState};
 
 impl ZoneState for KeySet {
@@ -18,10 +18,11 @@ impl ZoneState for KeySet {
 /// The name of a key set's zone: all of its source, so that another source is another zone and never a conflict.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.issuer, self.jwks_url)?;
-        match &self.ca {
-            Some(ca) => write!(f, " {}", ca.display()),
-            None => Ok(()),
+        write!(f, "{}", self.issuer)?;
+        match &self.place {
+            KeyPlace::Url { jwks_url, ca: None } => write!(f, " {jwks_url}"),
+            KeyPlace::Url { jwks_url, ca: Some(ca) } => write!(f, " {jwks_url} {}", ca.display()),
+            KeyPlace::Declared => Ok(()),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) const PANICKED: &str = "filter_panicked";
 
 /// [`Filter`] without its associated types. No hook of it panics.
 pub(crate) trait ErasedFilter: Send + Sync {
+    fn secret_parameter(&self) -> Option<&str>;
     fn on_request(&self, slot: &mut Slot, request: &mut Request<'_>) -> Outcome;
     fn on_request_body(&self, slot: &mut Slot, chunk: &mut Option<Bytes>, last: bool) -> Outcome;
     fn on_response(&self, slot: &mut Slot, response: &mut Response<'_>) -> Outcome;
@@ -28,6 +29,10 @@ pub(crate) trait ErasedFilter: Send + Sync {
 }
 
 impl<F: Filter> ErasedFilter for F {
+    fn secret_parameter(&self) -> Option<&str> {
+        Filter::secret_parameter(self)
+    }
+
     fn on_request(&self, slot: &mut Slot, request: &mut Request<'_>) -> Outcome {
         with_state::<F>(slot, |state| Filter::on_request(self, state, request))
     }

@@ -107,7 +107,8 @@ pub(crate) fn try_bench_of(filters: &[FilterDef], zones: &Zones, yaml: &str) -> 
         Some(chain) if out.is_empty() => {
             let zones = builder.finish();
             for (_, slot) in zones.each::<SecretSlot>() {
-                slot.put(Secret::new(format!("{:-<64}", slot.wanted().reference).into_bytes()));
+                let reference = slot.wanted().reference.to_string();
+                slot.put(Secret::new(format!("{reference:-<64}").into_bytes()));
             }
             Ok(Bench { chain, zones })
         }

@@ -162,7 +162,8 @@ pub const ALL: [Algorithm; 9] = [
 pub fn issuer(algorithms: &[Algorithm]) -> Issuer {
     Issuer {
         issuer: ISSUER.into(),
-        jwks_url: "https://id.example.com/jwks.json".into(),
+        jwks_url: Some("https://id.example.com/jwks.json".into()),
+        hmac: Vec::new(),
         ca: None,
         algorithms: algorithms.to_vec(),
         audiences: vec!["api".into(), "api-2".into()],

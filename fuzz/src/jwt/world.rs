@@ -94,7 +94,8 @@ fn trusted(name: &str, issuer: &str, jwks: &[u8]) -> Trusted {
     use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
     let written = Issuer {
         issuer: issuer.into(),
-        jwks_url: "https://id.example.com/jwks.json".into(),
+        jwks_url: Some("https://id.example.com/jwks.json".into()),
+        hmac: Vec::new(),
         ca: None,
         algorithms: vec![RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA],
         audiences: vec![AUDIENCE.into()],

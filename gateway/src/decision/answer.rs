@@ -126,7 +126,7 @@ fn removed(edits: &HeaderEdits) -> Option<HeaderValue> {
 /// Writes the decision as gRPC's message.
 pub async fn write_grpc(session: &mut Session, decision: Decision, exchange: &Exchange) -> Result<()> {
     let message = if decision.passes {
-        ext_authz::ok(&exchange.facts)
+        ext_authz::ok(&exchange.facts, exchange.parameters_to_remove())
     } else {
         let mut header = decision.answer.header().clone();
         forward::edit_response(&mut header, &exchange.facts.response_headers)?;

@@ -134,8 +134,8 @@ impl HeaderEntry {
     }
 }
 
-/// "It may pass", with what filters change on its way.
-pub fn ok(facts: &Facts) -> CheckResponse {
+/// "It may pass", with what filters change on its way, and the parameters of the query that end here.
+pub fn ok<'p>(facts: &Facts, parameters: impl Iterator<Item = &'p str>) -> CheckResponse {
     let removed = facts.request_headers.iter().filter_map(|edit| match edit {
         HeaderEdit::Remove(name) => Some(name.as_str().to_owned()),
         HeaderEdit::Set(..) | HeaderEdit::Append(..) => None,
@@ -147,6 +147,7 @@ pub fn ok(facts: &Facts) -> CheckResponse {
             headers: options(&facts.request_headers),
             headers_to_remove: removed.collect(),
             response_headers_to_add: options(&facts.response_headers),
+            query_parameters_to_remove: parameters.map(str::to_owned).collect(),
         }),
     }
 }

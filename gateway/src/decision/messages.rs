@@ -149,6 +149,9 @@ pub struct OkHttpResponse {
     /// For the client.
     #[prost(message, repeated, tag = "6")]
     pub response_headers_to_add: Vec<HeaderValueOption>,
+    /// Parameters of the query that the upstream must not see.
+    #[prost(string, repeated, tag = "8")]
+    pub query_parameters_to_remove: Vec<String>,
 }
 
 /// `type.v3.HttpStatus`.

@@ -207,11 +207,12 @@ fn an_answer_over_grpc() {
     facts
         .response_headers
         .append(HeaderName::from_static("ratelimit"), HeaderValue::from_static("r"));
-    let bytes = ext_authz::framed(&ext_authz::ok(&facts));
+    let bytes = ext_authz::framed(&ext_authz::ok(&facts, ["token"].into_iter()));
     let ok = messages::CheckResponse::decode(bytes.slice(5..)).unwrap();
     assert_eq!(ok.status.unwrap().code, 0);
     let ok = ok.ok_response.unwrap();
     assert_eq!(ok.headers_to_remove, ["x-secret"]);
+    assert_eq!(ok.query_parameters_to_remove, ["token"]);
     assert_eq!(ok.headers[0].header.as_ref().unwrap().value, "u");
     assert!(!ok.headers[0].append.as_ref().unwrap().value);
     assert!(ok.response_headers_to_add[0].append.as_ref().unwrap().value);

@@ -308,9 +308,8 @@ impl Exchange {
         let Some(target) = &self.target else {
             return to.to_owned();
         };
-        let query = target
-            .query
-            .as_ref()
+        let query = self
+            .query_to_forward()
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         // A path of several slashes would be read as another host; the normalised form has none.

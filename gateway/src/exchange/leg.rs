@@ -173,7 +173,7 @@ impl Exchange {
             Some(Action::Proxy { rewrite, .. }) => rewrite.as_ref(),
             _ => None,
         };
-        forward::set_target(request, target, rewrite)?;
+        forward::set_target(request, target, self.query_to_forward().as_deref(), rewrite)?;
         forward::join_cookies(request)?;
         forward::join_lengths(request)?;
         forward::set_forwarded(request, client, target, self.id.as_str())?;

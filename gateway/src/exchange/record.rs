@@ -127,10 +127,7 @@ impl Exchange {
         let (method, fields_of_request) = subject(request, self.described.as_deref());
         let header = |name| fields_of_request.get(name).map(http::HeaderValue::as_bytes);
         let (path, query) = match &self.target {
-            Some(target) => (
-                target.path.as_bytes(),
-                target.query.as_ref().map(|query| query.as_bytes()),
-            ),
+            Some(target) => (target.path.as_bytes(), self.query_to_log()),
             None => (request.raw_path(), None),
         };
         let tls = self.connection.as_ref().and_then(|connection| connection.tls());

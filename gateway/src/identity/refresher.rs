@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_config::identity::Refresh;
-use portcullis_filters::jwt::KeySet;
+use portcullis_filters::jwt::{KeyPlace, KeySet};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -144,11 +144,13 @@ impl Refresher {
     }
 
     async fn get(&self, refresh: &Refresh, validator: Option<&Validator>) -> Result<Fetched, FetchError> {
-        let source = self.keys.source();
-        let url = Url::parse(&source.jwks_url)?;
+        let KeyPlace::Url { jwks_url, ca } = &self.keys.source().place else {
+            return Err(FetchError::Url("its keys are nowhere to be fetched"));
+        };
+        let url = Url::parse(jwks_url)?;
         let timeout = refresh.timeout.get();
         let client = Client {
-            ca: source.ca.as_deref().map(Into::into),
+            ca: ca.as_deref().map(Into::into),
             connect_timeout: timeout,
             timeout,
             max_bytes: refresh.max_bytes.get(),

@@ -48,7 +48,8 @@ impl Bench {
     fn new(url: &str, refresh: Refresh) -> Self {
         let issuer = Issuer {
             issuer: "https://id.example.com/".into(),
-            jwks_url: url.into(),
+            jwks_url: Some(url.into()),
+            hmac: Vec::new(),
             ca: None,
             algorithms: vec![Algorithm::EdDSA],
             audiences: vec!["api".into()],

@@ -163,7 +163,7 @@ impl ConnectionEvents for ConnectionWatch {
             }),
             method: rejected.line.method,
             path: path.unwrap_or_default(),
-            query,
+            query: query.map(Into::into),
             protocol: rejected.line.version,
             status,
             reason: Some(rejected.reason.as_str()),

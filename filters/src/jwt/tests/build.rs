@@ -56,6 +56,19 @@ fn configurations_that_are_refused() {
         ("{ issuer: main, scopes: [a, a] }", "listed twice"),
         ("{ issuer: main, scopes: [\"\"] }", "not one scope"),
         ("{ issuer: main, realm: \"a\\\"b\" }", "realm"),
+        ("{ issuer: main, cookie: \"a b\" }", "cannot be the name of a cookie"),
+        ("{ issuer: main, query: \"\" }", "needs a name"),
+        ("{ issuer: main, when: \"jwt.claims.level >\" }", "character"),
+        ("{ issuer: main, when: \"nothing.known == 1\" }", "nothing"),
+        ("{ issuer: main, when: 'ip.country == \"CH\"' }", "has no source for it"),
+        ("{ issuer: main, max_token_age: 0s }", "a second or more"),
+        ("{ issuer: main, step_up: {} }", "asks for nothing"),
+        (
+            "{ issuer: main, step_up: { acr_values: [\"a b\"] } }",
+            "not one value of `acr`",
+        ),
+        ("{ issuer: main, step_up: { amr: [\"\"] } }", "is empty"),
+        ("{ issuer: main, step_up: { max_age: 0s } }", "a second or more"),
     ] {
         let error = try_bench(&Zones::new(ENTROPY), &config(&format!("[{{ jwt: {settings} }}]"))).err();
         assert!(

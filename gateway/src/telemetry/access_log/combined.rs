@@ -27,7 +27,7 @@ pub(super) fn line(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     escaped(out, record.method.as_bytes(), MIDDLE);
     out.push(b' ');
     escaped(out, &scrub::path(record.path), LONG);
-    if let Some(query) = record.query {
+    if let Some(query) = &record.query {
         out.push(b'?');
         escaped(out, &scrub::query(query), LONG);
     }

@@ -70,7 +70,7 @@ fn request(object: &mut Object<'_>, record: &AccessRecord<'_>) {
     object.text("method", Some(record.method), NAME);
     object.bytes("host", Some(record.host), NAME);
     object.bytes("path", Some(&scrub::path(record.path)), LONG);
-    object.bytes("query", record.query.map(scrub::query).as_deref(), LONG);
+    object.bytes("query", record.query.as_deref().map(scrub::query).as_deref(), LONG);
     object.text("protocol", Some(record.protocol), NAME);
 }
 

@@ -1,5 +1,6 @@
 //! What a line of the access log is made of. It borrows everything from the exchange that has just ended.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct AccessRecord<'a> {
     /// The normalised path, or the path as sent when it was refused for its form.
     pub path: &'a [u8],
     /// The query without its question mark.
-    pub query: Option<&'a [u8]>,
+    pub query: Option<Cow<'a, [u8]>>,
     /// `HTTP/1.1`, `HTTP/2.0`.
     pub protocol: &'a str,
     /// The status of the answer. `None` when there was none.

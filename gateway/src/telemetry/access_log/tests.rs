@@ -77,7 +77,7 @@ fn the_whole_line() {
             version: "TLSv1_3",
             server_name: Some("api.example.com"),
         }),
-        query: Some(b"a=b&access_token=secret"),
+        query: Some(b"a=b&access_token=secret".into()),
         status: None,
         reason: Some("client_closed"),
         upstream: Some(UpstreamRecord {
@@ -132,7 +132,7 @@ fn any_bytes_make_a_proper_line() {
         let record = AccessRecord {
             host: bytes,
             path: bytes,
-            query: Some(bytes),
+            query: Some(bytes.into()),
             user_agent: Some(bytes),
             referer: Some(bytes),
             ..record()
@@ -158,7 +158,7 @@ fn any_bytes_make_a_proper_line() {
 fn combined_is_as_nginx_writes_it() {
     let record = AccessRecord {
         client: Some("192.0.2.7".parse().unwrap()),
-        query: Some(b"q=\"\\\xc3\xa4"),
+        query: Some(b"q=\"\\\xc3\xa4".into()),
         user_agent: Some(b"curl/8"),
         ..record()
     };

@@ -55,7 +55,7 @@ fn server_attributes(record: &AccessRecord<'_>, method: &'static str, failed: bo
     attributes.request(record, method);
     attributes.text("url.scheme", Some(if record.tls.is_some() { "https" } else { "http" }));
     attributes.bytes("url.path", Some(&scrubbed_path(record.path)));
-    attributes.bytes("url.query", record.query.map(scrubbed_query).as_deref());
+    attributes.bytes("url.query", record.query.as_deref().map(scrubbed_query).as_deref());
     attributes.bytes("server.address", Some(record.host).filter(|host| !host.is_empty()));
     attributes.text("http.route", record.route);
     attributes.status(record.status);

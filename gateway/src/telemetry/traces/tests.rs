@@ -29,7 +29,7 @@ fn record() -> AccessRecord<'static> {
         request_id: "r-1",
         method: "BREW",
         path: b"/pot",
-        query: Some(b"access_token=geheim"),
+        query: Some(b"access_token=geheim".into()),
         protocol: "HTTP/2.0",
         route: Some("coffee"),
         status: Some(503),
