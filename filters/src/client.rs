@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::mtls::spiffe;
+
 /// The client of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -22,10 +24,14 @@ pub struct ClientCertificate {
     pub sans: Vec<San>,
     /// The distinguished name, such as `CN=app, O=Example`.
     pub subject: Box<str>,
+    /// The distinguished name of who signed it.
+    pub issuer: Box<str>,
     /// The serial number in lower-case hexadecimal digits.
     pub serial: Box<str>,
     /// SHA-256 of the certificate in lower-case hexadecimal digits.
     pub fingerprint: Box<str>,
+    /// The certificate itself (DER).
+    pub der: Box<[u8]>,
 }
 
 /// A subject alternative name.
@@ -61,7 +67,7 @@ impl ClientCertificate {
     pub fn spiffe(&self) -> Option<&str> {
         let mut uris = self.names(SanKind::Uri);
         match (uris.next(), uris.next()) {
-            (Some(uri), None) => Some(uri).filter(|uri| uri.starts_with("spiffe://")),
+            (Some(uri), None) => Some(uri).filter(|uri| spiffe::is_id(uri)),
             _ => None,
         }
     }

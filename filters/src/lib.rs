@@ -24,6 +24,7 @@ pub mod jwt;
 pub mod limit_headers;
 pub mod limit_stats;
 pub mod link;
+pub mod mtls;
 pub mod policy;
 pub mod rate_limit;
 pub mod receipt;
@@ -32,6 +33,7 @@ pub mod registry;
 pub mod request;
 pub mod response;
 pub mod secrets;
+pub mod signature;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

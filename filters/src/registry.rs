@@ -14,8 +14,10 @@ use crate::headers::Headers;
 use crate::ip_access::IpAccess;
 use crate::jwt::Jwt;
 use crate::link::ErasedFilter;
+use crate::mtls::Mtls;
 use crate::policy::PolicyFilter;
 use crate::rate_limit::RateLimit;
+use crate::signature::Signature;
 use crate::tenant::Tenant;
 use crate::zones::BuildEnv;
 
@@ -26,8 +28,10 @@ pub const FILTERS: &[FilterDef] = &[
     FilterDef::of::<Headers>(),
     FilterDef::of::<IpAccess>(),
     FilterDef::of::<Jwt>(),
+    FilterDef::of::<Mtls>(),
     FilterDef::of::<PolicyFilter>(),
     FilterDef::of::<RateLimit>(),
+    FilterDef::of::<Signature>(),
     FilterDef::of::<Tenant>(),
 ];
 

@@ -193,6 +193,8 @@ fn certificates_are_told_by_kind_of_name() {
             subject: "CN=app".into(),
             serial: "01".into(),
             fingerprint: "ab".into(),
+            issuer: "CN=ca".into(),
+            der: Box::default(),
         })
     };
     let request = with(vec![

@@ -30,6 +30,8 @@ fn certificate(names: &[(SanKind, &str)]) -> ClientCertificate {
         subject: "CN=x".into(),
         serial: "1".into(),
         fingerprint: "f".into(),
+        issuer: "CN=ca".into(),
+        der: Box::default(),
     }
 }
 

@@ -30,9 +30,10 @@ use super::sessions::Binding;
 /// Most certificates that a client may show, and most bytes of them.
 const MOST_CERTIFICATES: usize = 10;
 const MOST_BYTES: usize = 16 << 10;
-/// Most subject alternative names that are kept, and most bytes of each text.
+/// Most subject alternative names that are kept, and most bytes of each text: one more than a SPIFFE ID has, so that what
+/// was cut off is none.
 const MOST_SANS: usize = 32;
-const LONGEST: usize = 512;
+const LONGEST: usize = 2049;
 
 /// What a listener asks of certificates of clients.
 #[derive(Debug)]
@@ -196,14 +197,17 @@ pub(super) fn identity(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
         .iter()
         .flat_map(|extension| &extension.value.general_names)
         .filter_map(san)
-        .take(MOST_SANS)
         .collect();
+    // URIs come first: that there are two of them is not lost.
     sans.sort_by_key(|san| san.kind);
+    sans.truncate(MOST_SANS);
     Some(ClientCertificate {
         sans,
         subject: short(&certificate.subject().to_string()),
+        issuer: short(&certificate.issuer().to_string()),
         serial: hex(certificate.raw_serial()),
         fingerprint: hex(digest(&SHA256, der).as_ref()),
+        der: der.as_ref().into(),
     })
 }
 
