@@ -21,7 +21,8 @@ demo: ## run Portcullis with an upstream, an identity provider and a signed poli
 
 test: ## run every test
 	@.ci/need rust cc cmake kill
-	@.ci/need --try nginx curl openssl sslyze
+	@.ci/need --try nginx curl openssl sslyze chromium node
+	@.ci/need --try provider
 	@.ci/test
 
 build: ## build for development
@@ -113,7 +114,8 @@ doc: ## build the API documentation
 
 tools: ## install everything that the other targets need
 	@.ci/need rust rustfmt clippy cc c++ cmake kill
-	@.ci/need --try nginx curl openssl sslyze
+	@.ci/need --try nginx curl openssl sslyze chromium node
+	@.ci/need --try provider
 
 clean: ## remove what was built
 	cargo clean

@@ -13,6 +13,15 @@ pub fn values<'f>(field: &'f [u8], name: &str) -> impl Iterator<Item = &'f [u8]>
     })
 }
 
+/// The names of the cookies in a field, in order. What has no name is left out.
+pub fn names(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let pairs = field.split(|byte| *byte == b';');
+    pairs.filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        Some(pair.split_at_checked(equals)?.0.trim_ascii())
+    })
+}
+
 fn unquoted(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,

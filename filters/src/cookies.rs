@@ -6,6 +6,8 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_bundles::cookie;
 
+use crate::request::Request;
+
 /// A cookie in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent<'h> {
@@ -39,6 +41,33 @@ pub fn sent<'h>(headers: &'h HeaderMap, name: &str) -> Sent<'h> {
         }
     }
     found
+}
+
+/// Has the upstream not see the cookies whose names `ours` holds for.
+pub fn take_away(request: &mut Request<'_>, ours: impl Fn(&[u8]) -> bool) {
+    let fields = request.facts.request_headers.all(request.head.headers, &COOKIE);
+    let has_ours = |field: &&HeaderValue| cookie::names(field.as_bytes()).any(&ours);
+    if !fields.iter().any(has_ours) {
+        return;
+    }
+    let mut rest: Vec<u8> = Vec::new();
+    let pairs = fields
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    for pair in pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()) {
+        if cookie::names(pair).any(&ours) {
+            continue;
+        }
+        if !rest.is_empty() {
+            rest.extend_from_slice(b"; ");
+        }
+        rest.extend_from_slice(pair);
+    }
+    drop(fields);
+    match HeaderValue::from_bytes(&rest) {
+        Ok(rest) if !rest.is_empty() => request.facts.request_headers.set(COOKIE, rest),
+        _ => request.facts.request_headers.remove(COOKIE),
+    }
 }
 
 /// Whether a text can be the name of a cookie (a token of RFC 9110, 5.6.2).

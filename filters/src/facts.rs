@@ -23,6 +23,8 @@ pub struct Facts {
     pub certificate: Option<Arc<ClientCertificate>>,
     /// Claims of the verified token.
     pub claims: Option<Arc<Claims>>,
+    /// The session that it belongs to: what stays the same while its ids change.
+    pub session: Option<[u8; 32]>,
     /// Whose request it is, once that is certain. It never becomes another's.
     pub tenant: Option<TenantId>,
     /// Changes to the header fields that go upstream. Later filters see them.

@@ -33,6 +33,7 @@ pub mod registry;
 pub mod request;
 pub mod response;
 pub mod secrets;
+pub mod session;
 pub mod signature;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]

@@ -228,6 +228,7 @@ fn scratch(facts: &Facts) -> Facts {
         trace: None,
         certificate: facts.certificate.clone(),
         claims: facts.claims.clone(),
+        session: facts.session,
         tenant: facts.tenant.clone(),
         request_headers: facts.request_headers.clone(),
         response_headers: facts.response_headers.clone(),

@@ -17,6 +17,7 @@ use crate::link::ErasedFilter;
 use crate::mtls::Mtls;
 use crate::policy::PolicyFilter;
 use crate::rate_limit::RateLimit;
+use crate::session::Session;
 use crate::signature::Signature;
 use crate::tenant::Tenant;
 use crate::zones::BuildEnv;
@@ -31,6 +32,7 @@ pub const FILTERS: &[FilterDef] = &[
     FilterDef::of::<Mtls>(),
     FilterDef::of::<PolicyFilter>(),
     FilterDef::of::<RateLimit>(),
+    FilterDef::of::<Session>(),
     FilterDef::of::<Signature>(),
     FilterDef::of::<Tenant>(),
 ];

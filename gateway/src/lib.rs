@@ -29,6 +29,7 @@ pub mod respond;
 pub mod rollout;
 pub mod route;
 pub mod server;
+pub mod session;
 pub mod signals;
 pub mod snapshot;
 pub mod state;

@@ -47,6 +47,7 @@ use crate::identity::Identity;
 use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
 use crate::recorder::Recorder;
+use crate::session::UserSessions;
 use crate::snapshot::Snapshot;
 use crate::state::{StateFolder, seal_for_next};
 use crate::telemetry::stamp::Stamp;
@@ -98,6 +99,7 @@ pub struct Live {
     listeners: Arc<ListenerHandles>,
     observers: Observers,
     identity: Identity,
+    sessions: UserSessions,
     control_plane: Arc<control_plane_client::Shared>,
     /// What operators are told of the last loads.
     report: Mutex<Report>,

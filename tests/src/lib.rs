@@ -4,8 +4,10 @@
 // All of this is test code, which fails by panicking.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod browser;
 pub mod bundle;
 pub mod chat;
+pub mod chromium;
 pub mod control_plane;
 pub mod corpus;
 pub mod edge;
@@ -22,6 +24,7 @@ pub mod load;
 pub mod mmdb;
 pub mod mutate;
 pub mod nginx;
+pub mod op;
 pub mod origin;
 pub mod policies;
 pub mod ports;

@@ -177,3 +177,30 @@ fn another_key_is_taken_up_by_a_reload_and_none_refuses_it() {
     let said = gateway.restart_expecting_refusal();
     assert!(said.contains("shorter than the 32 bytes"), "{said}");
 }
+
+#[test]
+fn a_new_process_has_the_key_too() {
+    let origin = Origin::start("ok");
+    let builder = builder(&origin, &[("a", "token: { key: \"file:{dir}/key\" }")]);
+    let yaml = format!(
+        "upstreams: {{ app: {{ servers: [\"{}\"] }} }}\nruntime: {{ upgrade_socket: \"{{dir}}/upgrade.sock\" }}\nsites: [{{ hosts: [\"*\"], routes: [{{ filters: [{{ csrf: {{ token: {{ key: \"file:{{dir}}/key\" }} }} }}], proxy: {{ upstream: app }} }}] }}]\n",
+        origin.address
+    );
+    let mut gateway = builder.with_yaml(&yaml).start();
+    let (_, token, _) = cookie(&h1::get(gateway.public, "app.example:8080", "/a", &[]));
+    let before = gateway.pid();
+    let mut old = gateway.upgrade();
+    wait("the old process's end", || {
+        old.try_wait().expect("the old process").is_some()
+    });
+    gateway.wait_for("/-/status", |status, body| {
+        status == 200 && !body.contains(&format!("\"pid\":{before},"))
+    });
+    let cookies = format!("__Host-csrf={token}");
+    let headers = [
+        ("Sec-Fetch-Site", "none"),
+        ("Cookie", cookies.as_str()),
+        ("X-CSRF-Token", &token),
+    ];
+    assert_eq!(reason(&gateway, "/a", &headers), "passed");
+}

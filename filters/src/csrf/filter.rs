@@ -75,7 +75,7 @@ impl Filter for Csrf {
         let head = request.head;
         let checked = match &self.token {
             None => Ok(()),
-            Some(tokens) => tokens.look(state, head)?,
+            Some(tokens) => tokens.look(state, head, request.facts.session.as_ref())?,
         };
         if is_safe(head) || self.is_exempt(head.path) {
             return CONTINUE;
@@ -145,9 +145,16 @@ impl Tokens {
     }
 
     /// Whether the request has a good token. Where the browser needs a new one, it is made.
-    fn look(&self, state: &mut CsrfState, head: &Head<'_>) -> Result<Result<(), Refusal>, FilterError> {
+    fn look(
+        &self,
+        state: &mut CsrfState,
+        head: &Head<'_>,
+        session: Option<&[u8; 32]>,
+    ) -> Result<Result<(), Refusal>, FilterError> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.get()?.expose());
-        let session = match self.session.as_deref().map(|name| cookies::sent(head.headers, name)) {
+        let sent = || self.session.as_deref().map(|name| cookies::sent(head.headers, name));
+        // The ids of a session change, what the `session` filter knows it by does not.
+        let session = match session.map_or_else(sent, |session| Some(Sent::Value(session))) {
             Some(Sent::Value(session)) => Some(session),
             Some(Sent::Several) => return Ok(Err(Refusal::TokenInvalid)),
             Some(Sent::Absent) | None => None,
@@ -212,6 +219,10 @@ fn foreign(why: Why) -> Refusal {
 }
 
 fn refuse(refusal: Refusal) -> Verdict {
+    denial(refusal).into()
+}
+
+fn denial(refusal: Refusal) -> Denial {
     let (reason, detail) = match refusal {
         Refusal::CrossSite => ("csrf_cross_site", "The request comes from a page of another site."),
         Refusal::OriginMismatch => (
@@ -233,7 +244,16 @@ fn refuse(refusal: Refusal) -> Verdict {
             "The token is too old; the answer brings a new one.",
         ),
     };
-    Denial::new(StatusCode::FORBIDDEN, Reason(reason)).detail(detail).into()
+    Denial::new(StatusCode::FORBIDDEN, Reason(reason)).detail(detail)
+}
+
+/// The refusal of a request that changes something and comes from a page of another origin, or does not say from where.
+pub(crate) fn foreign_page(head: &Head<'_>) -> Option<Denial> {
+    match judge(head, &[]) {
+        Source::Own | Source::Allowed => None,
+        Source::Unsaid => Some(denial(Refusal::OriginMissing)),
+        Source::Foreign(why) => Some(denial(foreign(why))),
+    }
 }
 
 fn check_lists(config: &CsrfConfig, env: &BuildEnv<'_>) -> Result<(), Diagnostic> {

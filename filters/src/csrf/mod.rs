@@ -8,4 +8,5 @@ pub mod token;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use filter::foreign_page;
 pub use filter::{Csrf, CsrfState};

@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use crate::admin::wire::{
     DebugSession, KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, RolloutStatus, Status,
 };
+use crate::session::RevokeError;
+use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
 use crate::telemetry::exposition::Exposition;
 
 /// The running gateway as its operators see it.
@@ -53,6 +55,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Ends all debug sessions. How many.
     fn debug_end(&self) -> usize;
+
+    /// The sessions of users.
+    fn sessions(&self) -> SessionList;
+
+    /// Ends sessions: the next request of each is refused. When this returns, no crash brings them back.
+    async fn sessions_revoke(&self, request: SessionRevoke) -> Result<SessionsRevoked, RevokeError>;
 
     /// Adds every sample of the process to a scrape.
     fn metrics(&self, out: &mut Exposition);

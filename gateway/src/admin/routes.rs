@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -17,6 +18,7 @@ use super::answer::{self, Answer, Problem};
 use super::control::{Control, KillError, Refused};
 use super::wire::{KillRequest, ReadyStatus, RolloutStatus};
 use super::{guard, samples};
+use crate::session::RevokeError;
 use crate::telemetry::exposition::{CONTENT_TYPE as METRICS, Exposition};
 
 /// Largest body of a request, and the time for it.
@@ -42,6 +44,8 @@ enum Resource<'p> {
     RolloutPromote,
     RolloutAbort,
     StateKey,
+    Sessions,
+    SessionsRevoke,
 }
 
 impl<'p> Resource<'p> {
@@ -60,6 +64,8 @@ impl<'p> Resource<'p> {
             "/-/rollout/promote" => Self::RolloutPromote,
             "/-/rollout/abort" => Self::RolloutAbort,
             "/-/state/rotate-key" => Self::StateKey,
+            "/-/sessions" => Self::Sessions,
+            "/-/sessions/revoke" => Self::SessionsRevoke,
             _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
         })
     }
@@ -72,8 +78,9 @@ impl<'p> Resource<'p> {
             | Self::Status
             | Self::Config
             | Self::KillStatus
-            | Self::Rollout => "GET, HEAD",
-            Self::Reload | Self::RolloutPromote | Self::RolloutAbort | Self::StateKey => "POST",
+            | Self::Rollout
+            | Self::Sessions => "GET, HEAD",
+            Self::Reload | Self::RolloutPromote | Self::RolloutAbort | Self::StateKey | Self::SessionsRevoke => "POST",
             Self::KillSwitches => "GET, HEAD, POST",
             Self::KillSwitch(_) => "DELETE",
             Self::Debug => "POST, DELETE",
@@ -131,12 +138,14 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         Resource::KillSwitches => answer::json(StatusCode::OK, &control.kill_list()),
         Resource::KillStatus => answer::json(StatusCode::OK, &control.kill_status()),
         Resource::Rollout => answer::json(StatusCode::OK, &control.rollout()),
+        Resource::Sessions => answer::json(StatusCode::OK, &control.sessions()),
         Resource::Reload
         | Resource::KillSwitch(_)
         | Resource::Debug
         | Resource::RolloutPromote
         | Resource::RolloutAbort
-        | Resource::StateKey => return Err(not_allowed(resource)),
+        | Resource::StateKey
+        | Resource::SessionsRevoke => return Err(not_allowed(resource)),
     })
 }
 
@@ -153,7 +162,7 @@ async fn change(
         }
         (Resource::KillSwitches, &Method::POST) => {
             guard::check(&head)?;
-            let request = kill_request(&head, body).await?;
+            let request = read_json(&head, body, "kill_switch_invalid").await?;
             set(control, request).await
         }
         (Resource::KillSwitch(id), &Method::DELETE) => {
@@ -179,6 +188,13 @@ async fn change(
             let conflict = |Refused { reason, detail, .. }| Problem::new(StatusCode::CONFLICT, reason, detail);
             rotated.map_err(conflict)?;
             Ok(answer::json(StatusCode::OK, &json!({ "rotated": true })))
+        }
+        (Resource::SessionsRevoke, &Method::POST) => {
+            guard::check(&head)?;
+            let request = read_json(&head, body, "session_choice_invalid").await?;
+            let control = Arc::clone(control);
+            let revoked = detached(async move { control.sessions_revoke(request).await }).await??;
+            Ok(answer::json(StatusCode::OK, &revoked))
         }
         (Resource::Debug, &Method::POST) => {
             guard::check(&head)?;
@@ -257,6 +273,16 @@ async fn set(control: &Arc<dyn Control>, request: KillRequest) -> Result<Answer,
     Ok(answer)
 }
 
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        let (status, reason) = match error {
+            RevokeError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "session_choice_invalid"),
+            RevokeError::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state_not_persisted"),
+        };
+        Self::new(status, reason, error.to_string())
+    }
+}
+
 impl From<KillError> for Problem {
     fn from(error: KillError) -> Self {
         let (status, reason) = match error {
@@ -269,7 +295,7 @@ impl From<KillError> for Problem {
     }
 }
 
-async fn kill_request(head: &Parts, body: Incoming) -> Result<KillRequest, Problem> {
+async fn read_json<T: DeserializeOwned>(head: &Parts, body: Incoming, invalid: &'static str) -> Result<T, Problem> {
     let media_type = head
         .headers
         .get(CONTENT_TYPE)
@@ -287,11 +313,7 @@ async fn kill_request(head: &Parts, body: Incoming) -> Result<KillRequest, Probl
     let bytes = body_of(body).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         if error.is_data() {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "kill_switch_invalid",
-                error.to_string(),
-            )
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, invalid, error.to_string())
         } else {
             Problem::new(StatusCode::BAD_REQUEST, "json_invalid", error.to_string())
         }

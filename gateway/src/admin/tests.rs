@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::Server;
 use super::control::{Control, KillError, Refused};
 use super::wire::*;
+use crate::session::RevokeError;
+use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::stamp::Stamp;
 
@@ -168,6 +170,17 @@ impl Control for Fake {
 
     fn debug_open(&self) -> Option<DebugSession> {
         None
+    }
+
+    fn sessions(&self) -> SessionList {
+        SessionList {
+            total: 0,
+            sessions: Vec::new(),
+        }
+    }
+
+    async fn sessions_revoke(&self, _: SessionRevoke) -> Result<SessionsRevoked, RevokeError> {
+        Ok(SessionsRevoked { revoked: 0 })
     }
 
     fn debug_end(&self) -> usize {

@@ -10,6 +10,7 @@ pub(crate) mod format;
 mod kill;
 mod logs;
 mod output;
+mod session;
 mod state;
 
 use std::path::PathBuf;
@@ -97,6 +98,9 @@ enum Command {
     /// Set, list and clear kill switches of a running gateway.
     #[command(subcommand, after_help = kill::EXAMPLES)]
     Kill(kill::Kill),
+    /// List and end sessions of users.
+    #[command(subcommand, after_help = session::EXAMPLES)]
+    Session(session::Session),
     /// Change the key that state is sealed with.
     #[command(subcommand, after_help = state::EXAMPLES)]
     State(state::State),
@@ -161,6 +165,7 @@ impl Command {
             Self::Bundle(bundle) => Ok(bundle.run()),
             Self::Explain(explain) => Ok(explain.run()),
             Self::Kill(kill) => kill.run(),
+            Self::Session(session) => session.run(),
             Self::State(state) => state.run(),
             Self::Demo(demo) => demo.run(),
             Self::Edge => server::run_edge(),

@@ -10,6 +10,8 @@ use crate::admin::wire::{
 };
 use crate::debug;
 use crate::overload::{Pressure, Shed};
+use crate::session::RevokeError;
+use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
 use crate::telemetry::exposition::{Collect as _, Exposition};
 
 #[async_trait]
@@ -103,6 +105,14 @@ impl Control for Live {
 
     fn debug_end(&self) -> usize {
         self.debug.end_all()
+    }
+
+    fn sessions(&self) -> SessionList {
+        self.sessions.list()
+    }
+
+    async fn sessions_revoke(&self, request: SessionRevoke) -> Result<SessionsRevoked, RevokeError> {
+        self.sessions.revoke(request).await
     }
 
     fn metrics(&self, out: &mut Exposition) {

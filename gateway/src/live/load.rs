@@ -31,6 +31,7 @@ use crate::debug;
 use crate::edge::{self, EdgeMode};
 use crate::identity::Identity;
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
+use crate::session::UserSessions;
 use crate::snapshot::{Gateway, InForce, Snapshot};
 use crate::state::StateFolder;
 use crate::telemetry::access_log::Prepared;
@@ -135,6 +136,7 @@ impl Live {
             control_plane: Arc::clone(&observers.control_plane),
             observers,
             identity: Identity::new(now),
+            sessions: UserSessions::new(now),
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
             recorder: ArcSwapOption::new(ring.as_ref().map(Ring::recorder)),
             state: ArcSwapOption::new(state),
@@ -153,6 +155,7 @@ impl Live {
         let metrics = &self.observers.metrics;
         metrics.add_source(Arc::new(Samples::of(self)));
         metrics.add_source(Arc::new(self.identity.clone()));
+        metrics.add_source(Arc::new(self.sessions.clone()));
         metrics.add_source(Arc::clone(&self.control_plane) as _);
         let begun = self.snapshot();
         self.note_state();

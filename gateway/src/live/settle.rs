@@ -192,6 +192,7 @@ impl Live {
         secrets.commit();
         self.identity.apply(&gateway.zones, &loaded.config);
         self.state.store(state);
+        self.sessions.apply(&gateway.zones);
         self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         self.edge.overload.apply(&loaded.config);

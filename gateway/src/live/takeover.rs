@@ -7,6 +7,7 @@ use portcullis_filters::zones::{Imported, Zones};
 
 use super::bundle::PolicySource;
 use super::first::First;
+use super::secrets::PreparedSecrets;
 use super::{Live, now};
 use crate::compile::{Heritage, compile};
 use crate::snapshot::{Gateway, InForce, Snapshot};
@@ -47,6 +48,8 @@ impl Live {
             geoip: before.gateway.geoip.as_ref(),
         };
         let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
+        let secrets = PreparedSecrets::read(&gateway.zones).map_err(|error| error.to_string())?;
+        secrets.commit();
         Ok((gateway, imported))
     }
 

@@ -32,6 +32,7 @@ impl Live {
         {
             let snapshot = self.snapshot();
             self.identity.apply(&snapshot.gateway.zones, &snapshot.gateway.config);
+            self.sessions.apply(&snapshot.gateway.zones);
             self.observers.trace(&snapshot.gateway.config);
         }
         let _admin = tokio::spawn(Arc::clone(self).admin());
