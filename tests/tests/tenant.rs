@@ -183,6 +183,16 @@ fn judge(answer: &Answer, tenant: &str, other: &str, session: &str, foreign: boo
         .ok_or(format!("{tenant}, {session}: {status} {body}"))
 }
 
+/// Asks over a connection that is kept for as long as the gateway keeps it.
+fn ask(gateway: &Gateway, connection: &mut Connection, request: &str) -> Result<Answer, String> {
+    let answer = connection.ask(request).ok_or("no answer")?;
+    let last = answer.header("connection");
+    if last.is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+        *connection = Connection::open(gateway.public);
+    }
+    Ok(answer)
+}
+
 /// One client: `count` requests that pass, and those of them in between that name the other tenant.
 fn client(gateway: &Gateway, tenants: (&str, &str), bearer: &str, client: u64, count: u64) -> Result<(), String> {
     let (tenant, other) = tenants;
@@ -191,7 +201,7 @@ fn client(gateway: &Gateway, tenants: (&str, &str), bearer: &str, client: u64, c
         let session = format!("{tenant}-{client}-{number}");
         let fields = format!("Host: a.example\r\nAuthorization: {bearer}\r\nCookie: sid={session}\r\n");
         let own = format!("GET /orgs/{tenant}/x?org={tenant} HTTP/1.1\r\n{fields}X-Org: {tenant}\r\n\r\n");
-        let answer = connection.ask(&own).ok_or("no answer")?;
+        let answer = ask(gateway, &mut connection, &own)?;
         judge(&answer, tenant, other, &session, false)?;
         if number % FOREIGN == 0 {
             let path = [
@@ -200,9 +210,8 @@ fn client(gateway: &Gateway, tenants: (&str, &str), bearer: &str, client: u64, c
                 format!("/orgs/{tenant}/x?org={tenant}&org={other}"),
             ];
             let path = &path[usize::try_from(number / FOREIGN % 3).expect("small")];
-            let answer = connection
-                .ask(format!("GET {path} HTTP/1.1\r\n{fields}\r\n"))
-                .ok_or("no answer")?;
+            let request = format!("GET {path} HTTP/1.1\r\n{fields}\r\n");
+            let answer = ask(gateway, &mut connection, &request)?;
             judge(&answer, tenant, other, &session, true)?;
         }
     }
