@@ -15,7 +15,6 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-use crate::leaks;
 use crate::origin::Origin;
 
 /// A key that signs tokens.
@@ -100,9 +99,8 @@ impl Key {
     /// A token with any header, signed with this key.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
         let text = unsigned(header, claims);
-        let signature = encode(&self.sign(text.as_bytes()));
-        leaks::used(&signature);
-        format!("{text}.{signature}")
+        let signature = self.sign(text.as_bytes());
+        format!("{text}.{}", encode(&signature))
     }
 
     /// The public key of an RSA key as bytes that somebody could take for a shared secret: PEM and DER in both usual
@@ -133,7 +131,14 @@ impl Key {
         ]
     }
 
-    fn sign(&self, text: &[u8]) -> Vec<u8> {
+    /// A token over these very texts, signed with this key.
+    pub fn token_of(&self, header: &str, payload: &str) -> String {
+        let text = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
+        format!("{text}.{}", encode(&self.sign(text.as_bytes())))
+    }
+
+    /// A signature over these bytes.
+    pub fn sign(&self, text: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.secret {
             Secret::Ed25519(pair) => pair.sign(text).as_ref().to_vec(),
@@ -252,7 +257,12 @@ impl Idp {
 
     /// Serves a set of these keys from now on.
     pub fn serve(&self, keys: &[&Key]) {
-        let body = json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string();
+        self.serve_jwks(&keys.iter().map(|key| key.jwk()).collect::<Vec<_>>());
+    }
+
+    /// Serves a set of these JWKs from now on, whatever they are.
+    pub fn serve_jwks(&self, jwks: &[Value]) {
+        let body = json!({ "keys": jwks }).to_string();
         let length = body.len();
         self.answer_with(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"));
     }
