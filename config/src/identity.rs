@@ -14,6 +14,17 @@ use crate::units::{ByteSize, Duration};
 pub struct Identity {
     /// Token issuers by the name that `jwt` filters use.
     pub issuers: BTreeMap<String, Issuer>,
+    /// API keys, which the gateway issues itself. Those that were issued are in the state folder.
+    pub api_keys: Option<ApiKeys>,
+}
+
+/// API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeys {
+    /// The secret that texts of keys are hashed with, at least 32 bytes: `env:NAME` or `file:PATH`. With another one no key that was issued is known any
+    /// more.
+    pub hash_key: SecretRef,
 }
 
 /// One issuer of JWTs (RFC 7519) and where its keys are: a key set (RFC 7517), or shared secrets.

@@ -5,6 +5,7 @@
 //! verdict goes out.
 
 pub mod agents;
+pub mod api_key;
 pub mod attributes;
 pub mod buckets;
 pub mod chain;

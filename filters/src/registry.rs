@@ -6,6 +6,7 @@ use portcullis_config::document::Document;
 use portcullis_config::site;
 use schemars::Schema;
 
+use crate::api_key::ApiKeyFilter;
 use crate::attributes::UNSUPPORTED_KEY;
 use crate::cors::Cors;
 use crate::csrf::Csrf;
@@ -24,6 +25,7 @@ use crate::zones::BuildEnv;
 
 /// Every built-in filter.
 pub const FILTERS: &[FilterDef] = &[
+    FilterDef::of::<ApiKeyFilter>(),
     FilterDef::of::<Cors>(),
     FilterDef::of::<Csrf>(),
     FilterDef::of::<Headers>(),

@@ -153,6 +153,7 @@ impl SiteCompiler<'_> {
                 .with_site(&scope, self.site.filters.len())
                 .with_policy(self.config.policy.is_some())
                 .with_geoip(self.config.geoip.as_ref())
+                .with_api_keys(self.config.identity.api_keys.as_ref())
                 .with_jitter(jitter(self.config));
             let chain = Chain::build(&specs, self.document, &mut env, out);
             let action = self.action(route, place, out);

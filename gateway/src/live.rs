@@ -6,6 +6,7 @@
 //! counters over restarts,
 //! [`state`] says how state is kept, [`control_plane`] keeps the control plane's client, [`observers`] and [`metrics`] tell.
 
+mod api_keys;
 mod aside;
 mod audit;
 pub mod bundle;
@@ -43,7 +44,7 @@ use tokio::sync::watch;
 use crate::control_plane as control_plane_client;
 use crate::debug::Sessions;
 use crate::edge::EdgeMode;
-use crate::identity::Identity;
+use crate::identity::{ApiKeys, Identity};
 use crate::listener::{EdgeShared, ListenerHandles};
 use crate::overload::Pressure;
 use crate::recorder::Recorder;
@@ -111,6 +112,8 @@ pub struct Live {
     recorder: ArcSwapOption<Recorder>,
     /// What survives a restart.
     state: ArcSwapOption<StateFolder>,
+    /// API keys, where a route asks for them.
+    api_keys: ArcSwapOption<ApiKeys>,
     /// Bundles on trial.
     rollouts: Rollouts,
     /// How often switches were set and cleared.
@@ -198,6 +201,10 @@ impl Live {
     pub fn hand_over(&self) {
         self.begin_draining();
         self.handed_over.send_replace(true);
+        // What the other process is told from now on, it writes itself.
+        if let Some(keys) = self.api_keys.load_full() {
+            aside(|| keys.release());
+        }
     }
 
     /// Ends when another process takes over.
@@ -269,6 +276,7 @@ impl Live {
     pub fn finish(&self) {
         self.save_counters();
         self.write_record();
+        self.write_used();
         self.control_plane.finish(PATIENCE);
         self.observers.finish();
     }

@@ -16,6 +16,13 @@ const MOST_SECRETS: usize = 64;
 
 pub(super) fn check(check: &mut Check<'_>, root: NodeId) {
     let identity = check.at(root, "identity");
+    if let Some(keys) = check.written(identity, "api_keys")
+        && check.config.state_dir().is_none()
+        && check.is_whole(root, "state")
+    {
+        let message = "API keys need a state folder, where those that were issued are kept";
+        check.report_key(codes::MISSING_KEY, keys, message, "add `state: { dir: PATH }`");
+    }
     for (name, node) in check.entries(identity, "issuers") {
         names::name(check, *node, true, name);
         if let Some(issuer) = check.config.identity.issuers.get(name.as_ref()) {

@@ -100,6 +100,7 @@ pub(crate) fn try_bench_of(filters: &[FilterDef], zones: &Zones, yaml: &str) -> 
         let snippet: Snippet = decode(&document, document.root(), &[], &mut out)?;
         let mut env = BuildEnv::new(&mut builder, &snippet.identity.issuers, "test")
             .with_site("site", snippet.site_links)
+            .with_api_keys(snippet.identity.api_keys.as_ref())
             .with_jitter(snippet.retry_jitter);
         Chain::build_of(filters, &snippet.filters, &document, &mut env, &mut out)
     });

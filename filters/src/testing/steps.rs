@@ -9,6 +9,7 @@
 //! @via 10.0.0.1                   a trusted proxy stands between from here on
 //! @advance 1500ms                 time passes (ms, s, m, h, d)
 //! @now 1767225600                 sets the wall clock, in seconds since 1970
+//! @api_key sk_live_... {"organisation": "acme"}   a key that was issued, beside what of it is not as usual
 //! @jwks main {"keys": []}         publishes the keys of an issuer
 //! @upstream 200                   what the upstream answers from here on, its fields on the lines below
 //! @upstream X-Powered-By: PHP
@@ -31,11 +32,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_bundles::policies::Policies;
 use portcullis_config::units::Duration;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::exchange::Upstream;
 use super::{Bench, RequestBuilder, START};
+use crate::api_key::table::Hasher;
+use crate::api_key::{self, KeyTable};
 use crate::client::Now;
+use crate::secrets::SecretSlot;
 
 use compare::Expected;
 
@@ -212,10 +216,35 @@ impl Run<'_> {
                 world.now.unix_ms = seconds * 1000;
             }
             "jwks" => return self.publish(rest),
+            "api_key" => return self.issue(rest),
             "upstream" => return world.answer(rest),
             _ => return Err(format!("there is no `@{name}`")),
         }
         Ok(())
+    }
+
+    fn issue(&self, text: &str) -> Result<(), String> {
+        let (key, rest) = text.split_once(' ').ok_or("a key and its record")?;
+        let said = api_key::text::parse(key.as_bytes()).ok_or("that is no key")?;
+        let (_, slot) = self
+            .bench
+            .zones
+            .each::<SecretSlot>()
+            .next()
+            .ok_or("no link has a secret")?;
+        let secret = slot.get().map_err(|error| error.to_string())?;
+        let hash = Hasher::new(secret.expose()).hex(key.as_bytes());
+        let mut record = json!({
+            "id": "key_1", "organisation": "acme", "class": said.class, "environment": said.environment,
+            "created_at": 0, "versions": [{ "hash": hash, "created_at": 0 }],
+        });
+        let more: Value = serde_json::from_str(rest).map_err(|error| error.to_string())?;
+        for (name, value) in more.as_object().into_iter().flatten() {
+            record[name] = value.clone();
+        }
+        let record = serde_json::from_value(record).map_err(|error| error.to_string())?;
+        let (_, table) = self.bench.zones.each::<KeyTable>().next().ok_or("no link knows keys")?;
+        table.put(record).map_err(|error| error.to_string())
     }
 
     fn publish(&self, text: &str) -> Result<(), String> {

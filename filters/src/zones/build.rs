@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_config::diagnostic::{Diagnostic, codes};
 use portcullis_config::document::{Document, NodeId};
 use portcullis_config::geoip::GeoIp;
-use portcullis_config::identity::Issuer;
+use portcullis_config::identity::{ApiKeys, Issuer};
 use portcullis_config::policy::RetryJitter;
 use portcullis_config::site::{self, Mode};
 
@@ -175,6 +175,8 @@ pub struct BuildEnv<'a> {
     pub policy: bool,
     /// What the configuration knows of addresses.
     pub geoip: Option<&'a GeoIp>,
+    /// What the configuration says of API keys.
+    pub api_keys: Option<&'a ApiKeys>,
     jitter: RetryJitter,
     site: Option<(&'a str, usize)>,
     settings: Option<(&'a Document, NodeId)>,
@@ -191,6 +193,7 @@ impl<'a> BuildEnv<'a> {
             mode: Mode::Enforce,
             policy: true,
             geoip: None,
+            api_keys: None,
             jitter: RetryJitter::default(),
             site: None,
             settings: None,
@@ -216,6 +219,13 @@ impl<'a> BuildEnv<'a> {
     #[must_use]
     pub fn with_geoip(mut self, geoip: Option<&'a GeoIp>) -> Self {
         self.geoip = geoip;
+        self
+    }
+
+    /// Says what the configuration says of API keys.
+    #[must_use]
+    pub fn with_api_keys(mut self, api_keys: Option<&'a ApiKeys>) -> Self {
+        self.api_keys = api_keys;
         self
     }
 
@@ -257,6 +267,7 @@ impl<'a> BuildEnv<'a> {
             mode: spec.mode,
             policy: self.policy,
             geoip: self.geoip,
+            api_keys: self.api_keys,
             jitter: self.jitter,
             site: None,
             settings: Some((document, spec.settings)),

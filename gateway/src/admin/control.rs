@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 
+use crate::admin::key_wire::{Issued, KeyRequest, KeyView, RotateRequest};
 use crate::admin::wire::{
     DebugSession, KillList, KillRequest, KillStatus, KillSwitch, Readiness, Reloaded, RolloutStatus, Status,
 };
+use crate::identity::KeyError;
 use crate::session::RevokeError;
 use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
 use crate::telemetry::exposition::Exposition;
@@ -49,6 +51,18 @@ pub trait Control: Send + Sync + 'static {
 
     /// Clears a kill switch that was set at run time.
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError>;
+
+    /// All API keys.
+    fn api_keys(&self) -> Result<Vec<KeyView>, KeyError>;
+
+    /// Issues a key.
+    async fn api_key_issue(&self, request: KeyRequest) -> Result<Issued, KeyError>;
+
+    /// Makes another text of a key.
+    async fn api_key_rotate(&self, id: &str, request: RotateRequest) -> Result<Issued, KeyError>;
+
+    /// Ends a key at once.
+    async fn api_key_revoke(&self, id: &str) -> Result<KeyView, KeyError>;
 
     /// Opens a debug session. `None`: there are as many as may be.
     fn debug_open(&self) -> Option<DebugSession>;

@@ -5,6 +5,7 @@
 mod answer;
 pub mod control;
 mod guard;
+pub mod key_wire;
 mod routes;
 pub(crate) mod samples;
 mod server;

@@ -18,6 +18,7 @@ use super::answer::{self, Answer, Problem};
 use super::control::{Control, KillError, Refused};
 use super::wire::{KillRequest, ReadyStatus, RolloutStatus};
 use super::{guard, samples};
+use crate::identity::KeyError;
 use crate::session::RevokeError;
 use crate::telemetry::exposition::{CONTENT_TYPE as METRICS, Exposition};
 
@@ -46,6 +47,9 @@ enum Resource<'p> {
     StateKey,
     Sessions,
     SessionsRevoke,
+    ApiKeys,
+    ApiKey(&'p str),
+    ApiKeyRotate(&'p str),
 }
 
 impl<'p> Resource<'p> {
@@ -66,7 +70,14 @@ impl<'p> Resource<'p> {
             "/-/state/rotate-key" => Self::StateKey,
             "/-/sessions" => Self::Sessions,
             "/-/sessions/revoke" => Self::SessionsRevoke,
-            _ => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
+            "/-/api-keys" => Self::ApiKeys,
+            _ => match path.strip_prefix("/-/api-keys/") {
+                Some(key) => match key.strip_suffix("/rotate") {
+                    Some(id) => Self::ApiKeyRotate(Some(id).filter(|id| is_id(id))?),
+                    None => Self::ApiKey(Some(key).filter(|id| is_id(id))?),
+                },
+                None => Self::KillSwitch(path.strip_prefix("/-/kill/").filter(|id| is_id(id))?),
+            },
         })
     }
 
@@ -80,9 +91,14 @@ impl<'p> Resource<'p> {
             | Self::KillStatus
             | Self::Rollout
             | Self::Sessions => "GET, HEAD",
-            Self::Reload | Self::RolloutPromote | Self::RolloutAbort | Self::StateKey | Self::SessionsRevoke => "POST",
-            Self::KillSwitches => "GET, HEAD, POST",
-            Self::KillSwitch(_) => "DELETE",
+            Self::Reload
+            | Self::RolloutPromote
+            | Self::RolloutAbort
+            | Self::StateKey
+            | Self::SessionsRevoke
+            | Self::ApiKeyRotate(_) => "POST",
+            Self::KillSwitches | Self::ApiKeys => "GET, HEAD, POST",
+            Self::KillSwitch(_) | Self::ApiKey(_) => "DELETE",
             Self::Debug => "POST, DELETE",
         }
     }
@@ -137,6 +153,7 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         Resource::Config => answer::of_type(StatusCode::OK, "application/yaml", control.config()),
         Resource::KillSwitches => answer::json(StatusCode::OK, &control.kill_list()),
         Resource::KillStatus => answer::json(StatusCode::OK, &control.kill_status()),
+        Resource::ApiKeys => answer::json(StatusCode::OK, &control.api_keys()?),
         Resource::Rollout => answer::json(StatusCode::OK, &control.rollout()),
         Resource::Sessions => answer::json(StatusCode::OK, &control.sessions()),
         Resource::Reload
@@ -145,7 +162,9 @@ fn read(control: &Arc<dyn Control>, resource: Resource<'_>) -> Result<Answer, Pr
         | Resource::RolloutPromote
         | Resource::RolloutAbort
         | Resource::StateKey
-        | Resource::SessionsRevoke => return Err(not_allowed(resource)),
+        | Resource::SessionsRevoke
+        | Resource::ApiKey(_)
+        | Resource::ApiKeyRotate(_) => return Err(not_allowed(resource)),
     })
 }
 
@@ -180,6 +199,26 @@ async fn change(
             guard::check(&head)?;
             let control = Arc::clone(control);
             ended(detached(async move { control.rollout_abort().await }).await?)
+        }
+        (Resource::ApiKeys, &Method::POST) => {
+            guard::check(&head)?;
+            let request = read_json(&head, body, "api_key_invalid").await?;
+            let control = Arc::clone(control);
+            let issued = detached(async move { control.api_key_issue(request).await }).await?;
+            Ok(answer::json(StatusCode::CREATED, &issued?))
+        }
+        (Resource::ApiKeyRotate(id), &Method::POST) => {
+            guard::check(&head)?;
+            let request = read_json(&head, body, "api_key_invalid").await?;
+            let (control, id) = (Arc::clone(control), id.to_owned());
+            let issued = detached(async move { control.api_key_rotate(&id, request).await }).await?;
+            Ok(answer::json(StatusCode::OK, &issued?))
+        }
+        (Resource::ApiKey(id), &Method::DELETE) => {
+            guard::check(&head)?;
+            let (control, id) = (Arc::clone(control), id.to_owned());
+            let revoked = detached(async move { control.api_key_revoke(&id).await }).await?;
+            Ok(answer::json(StatusCode::OK, &revoked?))
         }
         (Resource::StateKey, &Method::POST) => {
             guard::check(&head)?;
@@ -278,6 +317,20 @@ impl From<RevokeError> for Problem {
         let (status, reason) = match error {
             RevokeError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "session_choice_invalid"),
             RevokeError::NotKept(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state_not_persisted"),
+        };
+        Self::new(status, reason, error.to_string())
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let (status, reason) = match error {
+            KeyError::Unused => (StatusCode::CONFLICT, "api_keys_unused"),
+            KeyError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "api_key_invalid"),
+            KeyError::NotFound(_) => (StatusCode::NOT_FOUND, "api_key_not_found"),
+            KeyError::Ended(_) => (StatusCode::CONFLICT, "api_key_ended"),
+            KeyError::NotWritten(_) => (StatusCode::INTERNAL_SERVER_ERROR, "state_not_persisted"),
+            KeyError::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "secret_unavailable"),
         };
         Self::new(status, reason, error.to_string())
     }

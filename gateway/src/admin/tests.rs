@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 use super::Server;
 use super::control::{Control, KillError, Refused};
 use super::wire::*;
+use crate::admin::key_wire::{Issued, KeyRequest, KeyView, RotateRequest};
+use crate::identity::KeyError;
 use crate::session::RevokeError;
 use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
 use crate::telemetry::exposition::Exposition;
@@ -100,6 +102,22 @@ impl Control for Fake {
 
     async fn rollout_promote(&self) -> Result<RolloutStatus, Refused> {
         Ok(self.rollout())
+    }
+
+    fn api_keys(&self) -> Result<Vec<KeyView>, KeyError> {
+        Err(KeyError::Unused)
+    }
+
+    async fn api_key_issue(&self, request: KeyRequest) -> Result<Issued, KeyError> {
+        Err(KeyError::Invalid(request.organisation))
+    }
+
+    async fn api_key_rotate(&self, id: &str, _: RotateRequest) -> Result<Issued, KeyError> {
+        Err(KeyError::NotFound(id.to_owned()))
+    }
+
+    async fn api_key_revoke(&self, id: &str) -> Result<KeyView, KeyError> {
+        Err(KeyError::Ended(id.to_owned()))
     }
 
     async fn rotate_state_key(&self) -> Result<(), Refused> {

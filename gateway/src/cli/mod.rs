@@ -1,6 +1,7 @@
 //! The command line: what can be said to `portcullis`, and who does it.
 
 mod admin;
+mod api_key;
 pub(crate) mod bundle;
 mod check;
 pub(crate) mod client;
@@ -101,6 +102,9 @@ enum Command {
     /// List and end sessions of users.
     #[command(subcommand, after_help = session::EXAMPLES)]
     Session(session::Session),
+    /// Issue, list, rotate and revoke API keys.
+    #[command(subcommand, after_help = api_key::EXAMPLES)]
+    ApiKey(api_key::ApiKey),
     /// Change the key that state is sealed with.
     #[command(subcommand, after_help = state::EXAMPLES)]
     State(state::State),
@@ -166,6 +170,7 @@ impl Command {
             Self::Explain(explain) => Ok(explain.run()),
             Self::Kill(kill) => kill.run(),
             Self::Session(session) => session.run(),
+            Self::ApiKey(api_key) => api_key.run(),
             Self::State(state) => state.run(),
             Self::Demo(demo) => demo.run(),
             Self::Edge => server::run_edge(),

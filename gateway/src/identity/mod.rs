@@ -4,6 +4,7 @@
 //! Nothing waits for a provider but the requests that need its keys. While it cannot be reached the keys stay as they are, and the filter
 //! decides how long they may be used.
 
+mod api_keys;
 mod counters;
 mod gate;
 mod refresher;
@@ -22,6 +23,7 @@ use portcullis_filters::zones::Zones;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use self::api_keys::{ApiKeys, KeyError, OfflineError};
 use self::counters::Counters;
 use self::gate::Gate;
 use self::refresher::Refresher;

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 
 use super::Live;
 use crate::admin::control::{Control, KillError, Refused};
+use crate::admin::key_wire::{Issued, KeyRequest, KeyView, RotateRequest};
 use crate::admin::wire::{
     DebugSession, KillList, KillRequest, KillStatus, KillSwitch, ListenerStatus, Readiness, Reloaded, RolloutStatus,
     ServerStatus, Status, UpstreamStatus,
 };
 use crate::debug;
+use crate::identity::KeyError;
 use crate::overload::{Pressure, Shed};
 use crate::session::RevokeError;
 use crate::session::wire::{SessionList, SessionRevoke, SessionsRevoked};
@@ -93,6 +95,22 @@ impl Control for Live {
 
     async fn kill_clear(&self, id: &str) -> Result<KillSwitch, KillError> {
         self.clear_switch(id)
+    }
+
+    fn api_keys(&self) -> Result<Vec<KeyView>, KeyError> {
+        Ok(self.keys()?.list(super::now().unix_ms / 1000))
+    }
+
+    async fn api_key_issue(&self, request: KeyRequest) -> Result<Issued, KeyError> {
+        self.issue_key(&request)
+    }
+
+    async fn api_key_rotate(&self, id: &str, request: RotateRequest) -> Result<Issued, KeyError> {
+        self.rotate_key_of(id, &request.overlap)
+    }
+
+    async fn api_key_revoke(&self, id: &str) -> Result<KeyView, KeyError> {
+        self.revoke_key(id)
     }
 
     fn debug_open(&self) -> Option<DebugSession> {

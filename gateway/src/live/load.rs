@@ -12,6 +12,7 @@ use portcullis_config::load::Loaded;
 use portcullis_filters::zones::{Entropy, Zones};
 use tokio::sync::watch;
 
+use super::api_keys::KeySamples;
 use super::bundle::{BundleRefused, PolicySource};
 use super::first::First;
 use super::kill_state::KillState;
@@ -29,7 +30,7 @@ use crate::admin::wire::Reloaded;
 use crate::compile::{Heritage, compile, idle_switch};
 use crate::debug;
 use crate::edge::{self, EdgeMode};
-use crate::identity::Identity;
+use crate::identity::{ApiKeys, Identity};
 use crate::listener::{EdgePolicy, EdgeShared, ListenerHandles, PreparedListeners};
 use crate::session::UserSessions;
 use crate::snapshot::{Gateway, InForce, Snapshot};
@@ -58,6 +59,7 @@ pub(super) struct NewConfig {
     pub(super) policy: PolicyChange,
     /// What survives a restart.
     pub(super) state: Option<Arc<StateFolder>>,
+    pub(super) api_keys: Option<Arc<ApiKeys>>,
 }
 
 /// What a new configuration does to where the policy comes from.
@@ -96,6 +98,7 @@ impl Live {
         )
         .map_err(|diagnostics| anyhow::anyhow!("{}", diagnostics.render_text(&loaded.sources)))?;
         PreparedSecrets::read(&gateway.zones)?.commit();
+        let api_keys = ApiKeys::open(&loaded.config, state.as_ref(), &gateway.zones, None)?;
         let listeners = ListenerHandles::open(&loaded.config.listeners)?;
         let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
         let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
@@ -140,6 +143,7 @@ impl Live {
             report: std::sync::Mutex::new(Report::new(Stamp::now())),
             recorder: ArcSwapOption::new(ring.as_ref().map(Ring::recorder)),
             state: ArcSwapOption::new(state),
+            api_keys: ArcSwapOption::new(api_keys),
             cold: tokio::sync::Mutex::new(Cold { policy, ring }),
             kill: std::sync::Mutex::new(kill),
             kill_changes: super::audit::Changes::default(),
@@ -157,6 +161,7 @@ impl Live {
         metrics.add_source(Arc::new(self.identity.clone()));
         metrics.add_source(Arc::new(self.sessions.clone()));
         metrics.add_source(Arc::clone(&self.control_plane) as _);
+        metrics.add_source(Arc::new(KeySamples(Arc::downgrade(self))));
         let begun = self.snapshot();
         self.note_state();
         self.note_config(&begun, None);
@@ -251,6 +256,9 @@ impl Live {
         let secrets = PreparedSecrets::read(&gateway.zones).map_err(|error| unusable(error.to_string()))?;
         let folder = self.state_folder();
         let state = StateFolder::open(&loaded.config, folder.as_ref()).map_err(|error| unusable(error.to_string()))?;
+        let keys = self.api_keys.load_full();
+        let api_keys = ApiKeys::open(&loaded.config, state.as_ref(), &gateway.zones, keys.as_ref());
+        let api_keys = api_keys.map_err(|error| unusable(error.to_string()))?;
         let known_as = loaded.config.control_plane.as_ref().map(edge_id);
         let written = loaded.config.policy.as_ref().zip(state.as_ref());
         let policy = match written {
@@ -280,6 +288,7 @@ impl Live {
             secrets,
             policy,
             state,
+            api_keys,
         })
     }
 }

@@ -188,11 +188,13 @@ impl Live {
             secrets,
             policy: _,
             state,
+            api_keys,
         } = config;
         secrets.commit();
         self.identity.apply(&gateway.zones, &loaded.config);
         self.state.store(state);
         self.sessions.apply(&gateway.zones);
+        self.api_keys.store(api_keys);
         self.put(|before| Snapshot::new(gateway, Arc::new(policy(&before.policy))));
         self.edge.policy.store(Arc::new(edge_policy(&loaded)));
         self.edge.overload.apply(&loaded.config);

@@ -10,6 +10,7 @@ use super::first::First;
 use super::secrets::PreparedSecrets;
 use super::{Live, now};
 use crate::compile::{Heritage, compile};
+use crate::identity::ApiKeys;
 use crate::snapshot::{Gateway, InForce, Snapshot};
 use crate::state::unseal_from_last;
 
@@ -50,6 +51,9 @@ impl Live {
         let gateway = compile(&loaded, &heritage).map_err(|wrong| wrong.render_text(&loaded.sources))?;
         let secrets = PreparedSecrets::read(&gateway.zones).map_err(|error| error.to_string())?;
         secrets.commit();
+        let (folder, keys) = (self.state_folder(), self.api_keys.load_full());
+        let keys = ApiKeys::open(&loaded.config, folder.as_ref(), &gateway.zones, keys.as_ref());
+        self.api_keys.store(keys.map_err(|error| error.to_string())?);
         Ok((gateway, imported))
     }
 

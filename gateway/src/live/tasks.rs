@@ -50,6 +50,7 @@ impl Live {
         tasks.spawn(live().tend_staples());
         tasks.spawn(live().keep_counters());
         tasks.spawn(live().flush_record());
+        tasks.spawn(live().flush_keys());
         tasks.spawn(live().tend_rollout());
         while tasks.join_next().await.is_some() {}
     }
