@@ -200,25 +200,9 @@ async fn change(
             let control = Arc::clone(control);
             ended(detached(async move { control.rollout_abort().await }).await?)
         }
-        (Resource::ApiKeys, &Method::POST) => {
+        (Resource::ApiKeys | Resource::ApiKeyRotate(_), &Method::POST) | (Resource::ApiKey(_), &Method::DELETE) => {
             guard::check(&head)?;
-            let request = read_json(&head, body, "api_key_invalid").await?;
-            let control = Arc::clone(control);
-            let issued = detached(async move { control.api_key_issue(request).await }).await?;
-            Ok(answer::json(StatusCode::CREATED, &issued?))
-        }
-        (Resource::ApiKeyRotate(id), &Method::POST) => {
-            guard::check(&head)?;
-            let request = read_json(&head, body, "api_key_invalid").await?;
-            let (control, id) = (Arc::clone(control), id.to_owned());
-            let issued = detached(async move { control.api_key_rotate(&id, request).await }).await?;
-            Ok(answer::json(StatusCode::OK, &issued?))
-        }
-        (Resource::ApiKey(id), &Method::DELETE) => {
-            guard::check(&head)?;
-            let (control, id) = (Arc::clone(control), id.to_owned());
-            let revoked = detached(async move { control.api_key_revoke(&id).await }).await?;
-            Ok(answer::json(StatusCode::OK, &revoked?))
+            change_key(Arc::clone(control), resource, &head, body).await
         }
         (Resource::StateKey, &Method::POST) => {
             guard::check(&head)?;
@@ -256,6 +240,32 @@ async fn change(
         }
         _ => Err(not_allowed(resource)),
     }
+}
+
+/// API keys: issued, rotated, revoked.
+async fn change_key(
+    control: Arc<dyn Control>,
+    resource: Resource<'_>,
+    head: &Parts,
+    body: Incoming,
+) -> Result<Answer, Problem> {
+    Ok(match resource {
+        Resource::ApiKeyRotate(id) => {
+            let (request, id) = (read_json(head, body, "api_key_invalid").await?, id.to_owned());
+            let rotated = detached(async move { control.api_key_rotate(&id, request).await }).await?;
+            answer::json(StatusCode::OK, &rotated?)
+        }
+        Resource::ApiKey(id) => {
+            let id = id.to_owned();
+            let revoked = detached(async move { control.api_key_revoke(&id).await }).await?;
+            answer::json(StatusCode::OK, &revoked?)
+        }
+        _ => {
+            let request = read_json(head, body, "api_key_invalid").await?;
+            let issued = detached(async move { control.api_key_issue(request).await }).await?;
+            answer::json(StatusCode::CREATED, &issued?)
+        }
+    })
 }
 
 fn not_allowed(resource: Resource<'_>) -> Problem {

@@ -105,8 +105,7 @@ impl Live {
         edge.overload.apply(&loaded.config);
         let known_as = loaded.config.control_plane.as_ref();
         let open = |(written, folder): (_, &Arc<_>)| PolicySource::open(written, folder, known_as, stand_in.is_some());
-        let opened = loaded.config.policy.as_ref().zip(state.as_ref());
-        let opened = opened.map(open).transpose()?;
+        let opened = loaded.config.policy.as_ref().zip(state.as_ref()).map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
         let ring = Ring::open(loaded.config.policy.as_ref(), state.as_ref(), None)?;
         let rollouts = Rollouts::default();
