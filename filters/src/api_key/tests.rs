@@ -147,7 +147,7 @@ fn ff_09_a_key_does_not_make_a_request_anothers_and_claims_of_a_token_stay() {
     let request = || RequestBuilder::get("/").header("x-api-key", KEY);
     let answered = bench.send(&request());
     assert_eq!(
-        answered.facts.tenant.as_ref().map(|tenant| tenant.as_str()),
+        answered.facts.tenant.as_ref().map(crate::tenant::TenantId::as_str),
         Some("acme")
     );
     let claims = answered.facts.claims.clone().unwrap();

@@ -239,8 +239,8 @@ impl Run<'_> {
             "created_at": 0, "versions": [{ "hash": hash, "created_at": 0 }],
         });
         let more: Value = serde_json::from_str(rest).map_err(|error| error.to_string())?;
-        for (name, value) in more.as_object().into_iter().flatten() {
-            record[name] = value.clone();
+        if let (Value::Object(record), Value::Object(more)) = (&mut record, more) {
+            record.extend(more);
         }
         let record = serde_json::from_value(record).map_err(|error| error.to_string())?;
         let (_, table) = self.bench.zones.each::<KeyTable>().next().ok_or("no link knows keys")?;

@@ -34,12 +34,28 @@ keys are in. What has been revoked is refused from the next request on, and stay
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApiKey {
     /// Make a key for an organisation, and show it.
+    #[command(after_help = "\
+Examples:
+  portcullis api-key issue acme --class secret --name backend
+  portcullis api-key issue acme --class publishable --origin https://shop.example.com
+  portcullis api-key issue acme --class restricted --scope read:orders --ttl 90d")]
     Issue(Issue),
     /// Show all keys, without their texts.
+    #[command(after_help = "\
+Examples:
+  portcullis api-key list
+  portcullis api-key list --format json")]
     List(List),
     /// Make another text of a key, and show it.
+    #[command(after_help = "\
+Examples:
+  portcullis api-key rotate key_0123456789abcdef --overlap 24h")]
     Rotate(Rotate),
     /// End a key at once.
+    #[command(after_help = "\
+Examples:
+  portcullis api-key revoke key_0123456789abcdef
+  portcullis api-key revoke key_0123456789abcdef --config portcullis.yaml")]
     Revoke(Revoke),
 }
 
@@ -178,14 +194,12 @@ impl List {
 impl Rotate {
     fn run(self) -> anyhow::Result<ExitCode> {
         let overlap = self.overlap;
-        let issued = match self.whom.offline()? {
-            Some(keys) => keys.rotate(&self.id, &overlap, now())?,
-            None => {
-                let path = format!("/-/api-keys/{}/rotate", self.id);
-                self.whom
-                    .ask(Method::POST, &path, Some(&RotateRequest { overlap }))?
-                    .json()?
-            }
+        let issued = if let Some(keys) = self.whom.offline()? {
+            keys.rotate(&self.id, &overlap, now())?
+        } else {
+            let path = format!("/-/api-keys/{}/rotate", self.id);
+            let asked = self.whom.ask(Method::POST, &path, Some(&RotateRequest { overlap }))?;
+            asked.json()?
         };
         self.whom.tell_issued(&issued)
     }
@@ -193,12 +207,11 @@ impl Rotate {
 
 impl Revoke {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let revoked: KeyView = match self.whom.offline()? {
-            Some(keys) => keys.revoke(&self.id, now())?,
-            None => {
-                let path = format!("/-/api-keys/{}", self.id);
-                self.whom.ask::<()>(Method::DELETE, &path, None)?.json()?
-            }
+        let revoked: KeyView = if let Some(keys) = self.whom.offline()? {
+            keys.revoke(&self.id, now())?
+        } else {
+            let path = format!("/-/api-keys/{}", self.id);
+            self.whom.ask::<()>(Method::DELETE, &path, None)?.json()?
         };
         match self.whom.format {
             Format::Json => say_line(serde_json::to_string_pretty(&revoked)?),

@@ -84,8 +84,7 @@ impl Live {
             .load()
             .map_err(|failed| anyhow::anyhow!("{}", failed.render_text()))?;
         let state = StateFolder::open(&loaded.config, None)?;
-        let kept = Self::kept_counters(state.as_deref())?;
-        let zones = kept.map_or_else(|| entropy().map(Zones::new), Ok)?;
+        let zones = first_zones(state.as_deref())?;
         let observers = Observers::start(&loaded.config)?;
         let gateway = compile(
             &loaded,
@@ -105,7 +104,8 @@ impl Live {
         edge.overload.apply(&loaded.config);
         let known_as = loaded.config.control_plane.as_ref();
         let open = |(written, folder): (_, &Arc<_>)| PolicySource::open(written, folder, known_as, stand_in.is_some());
-        let opened = loaded.config.policy.as_ref().zip(state.as_ref()).map(open).transpose()?;
+        let opened = loaded.config.policy.as_ref().zip(state.as_ref());
+        let opened = opened.map(open).transpose()?;
         let (mut policy, kill): (Option<_>, Option<_>) = opened.unzip();
         let ring = Ring::open(loaded.config.policy.as_ref(), state.as_ref(), None)?;
         let rollouts = Rollouts::default();
@@ -299,6 +299,12 @@ fn edge_id(control_plane: &ControlPlane) -> &str {
 
 pub(super) fn edge_policy(loaded: &Loaded) -> EdgePolicy {
     EdgePolicy::new(&loaded.config.limits, &loaded.config.trusted_proxies)
+}
+
+/// What an instance begins with: what the one before has counted, or nothing.
+fn first_zones(state: Option<&StateFolder>) -> anyhow::Result<Zones> {
+    let kept = Live::kept_counters(state)?;
+    kept.map_or_else(|| entropy().map(Zones::new), Ok)
 }
 
 /// Fresh random bytes for an instance.
