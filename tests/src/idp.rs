@@ -15,6 +15,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
+use crate::leaks;
 use crate::origin::Origin;
 
 /// A key that signs tokens.
@@ -98,9 +99,7 @@ impl Key {
 
     /// A token with any header, signed with this key.
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
-        let text = unsigned(header, claims);
-        let signature = self.sign(text.as_bytes());
-        format!("{text}.{}", encode(&signature))
+        self.signed(unsigned(header, claims))
     }
 
     /// The public key of an RSA key as bytes that somebody could take for a shared secret: PEM and DER in both usual
@@ -133,8 +132,13 @@ impl Key {
 
     /// A token over these very texts, signed with this key.
     pub fn token_of(&self, header: &str, payload: &str) -> String {
-        let text = format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes()));
-        format!("{text}.{}", encode(&self.sign(text.as_bytes())))
+        self.signed(format!("{}.{}", encode(header.as_bytes()), encode(payload.as_bytes())))
+    }
+
+    fn signed(&self, text: String) -> String {
+        let signature = encode(&self.sign(text.as_bytes()));
+        leaks::used(&signature);
+        text + "." + &signature
     }
 
     /// A signature over these bytes.
