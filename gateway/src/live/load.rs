@@ -99,9 +99,7 @@ impl Live {
         PreparedSecrets::read(&gateway.zones)?.commit();
         let api_keys = ApiKeys::open(&loaded.config, state.as_ref(), &gateway.zones, None)?;
         let listeners = ListenerHandles::open(&loaded.config.listeners)?;
-        let edge_policy = Arc::new(ArcSwap::from_pointee(edge_policy(&loaded)));
-        let edge = EdgeShared::new(edge_policy, Arc::new(ConnectionWatch::new(&observers)));
-        edge.overload.apply(&loaded.config);
+        let edge = first_edge(&loaded, &observers);
         let known_as = loaded.config.control_plane.as_ref();
         let open = |(written, folder): (_, &Arc<_>)| PolicySource::open(written, folder, known_as, stand_in.is_some());
         let opened = loaded.config.policy.as_ref().zip(state.as_ref());
@@ -299,6 +297,14 @@ fn edge_id(control_plane: &ControlPlane) -> &str {
 
 pub(super) fn edge_policy(loaded: &Loaded) -> EdgePolicy {
     EdgePolicy::new(&loaded.config.limits, &loaded.config.trusted_proxies)
+}
+
+/// What all listeners of an instance share.
+fn first_edge(loaded: &Loaded, observers: &Observers) -> EdgeShared {
+    let policy = Arc::new(ArcSwap::from_pointee(edge_policy(loaded)));
+    let edge = EdgeShared::new(policy, Arc::new(ConnectionWatch::new(observers)));
+    edge.overload.apply(&loaded.config);
+    edge
 }
 
 /// What an instance begins with: what the one before has counted, or nothing.
