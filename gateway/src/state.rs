@@ -135,14 +135,7 @@ impl StateFolder {
     pub fn replace(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
         RealDisk.make_directory(&self.directory)?;
         let sealed = self.vault.seal(name, bytes).map_err(io::Error::other)?;
-        let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
-        let done = RealDisk
-            .write_new(&temporary, &sealed)
-            .and_then(|()| RealDisk.rename(&temporary, &self.directory.join(name)));
-        if done.is_err() {
-            let _ = RealDisk.remove(&temporary);
-        }
-        done
+        RealDisk.replace(&self.directory.join(name), &sealed)
     }
 
     /// Puts the folder of a running gateway under the key that the configuration refers to by now.

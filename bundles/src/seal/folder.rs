@@ -107,18 +107,7 @@ pub(super) fn seal_all(directory: &Path, ring: &Ring) -> Result<(), VaultError> 
 
 /// Replaces a file whole. When this returns it survives a loss of power.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
-    let done = RealDisk
-        .write_new(&temporary, bytes)
-        .and_then(|()| RealDisk.rename(&temporary, path))
-        .and_then(|()| RealDisk.sync_directory(directory));
-    done.map_err(|error| {
-        // Best effort: the next write takes the same name.
-        let _ = RealDisk.remove(&temporary);
-        io("write", path, error)
-    })
+    RealDisk.replace(path, bytes).map_err(|error| io("write", path, error))
 }
 
 pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> VaultError {

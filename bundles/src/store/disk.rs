@@ -23,6 +23,22 @@ pub trait Disk: Send + Sync {
     fn names(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Whether a process runs. When that cannot be known, it does.
     fn is_running(&self, process: u32) -> bool;
+
+    /// Replaces a file whole: nobody ever sees a part of it, and when this returns it survives a loss of power.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // The process id keeps two processes (a hand-over to a new binary) from writing to one file.
+        let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+        let renamed = self
+            .write_new(&temporary, bytes)
+            .and_then(|()| self.rename(&temporary, path));
+        if renamed.is_err() {
+            // Best effort: the next write takes the same name.
+            let _ = self.remove(&temporary);
+        }
+        renamed.and_then(|()| self.sync_directory(directory))
+    }
 }
 
 /// The operating system's.

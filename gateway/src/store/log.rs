@@ -323,14 +323,7 @@ fn create(path: &Path, id: &[u8; ID]) -> Result<(), StoreError> {
 
 /// Replaces the file whole.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let temporary = directory.join(format!(".{FILE}.{}", std::process::id()));
-    let done = RealDisk
-        .write_new(&temporary, bytes)
-        .and_then(|()| RealDisk.rename(&temporary, path))
-        .and_then(|()| RealDisk.sync_directory(directory));
-    done.map_err(|error| {
-        let _ = RealDisk.remove(&temporary);
-        StoreError::io("write", path, error)
-    })
+    RealDisk
+        .replace(path, bytes)
+        .map_err(|error| StoreError::io("write", path, error))
 }
