@@ -152,6 +152,9 @@ fn authority<'t>(method: &str, target: &'t str) -> Option<Option<&'t str>> {
     if target.starts_with('/') || (target, method) == ("*", "OPTIONS") {
         return Some(None);
     }
+    // Each character stands for a byte. A URI that is not even text is refused; a path alone may be anything.
+    let bytes: Vec<u8> = target.chars().filter_map(|letter| u8::try_from(letter).ok()).collect();
+    std::str::from_utf8(&bytes).ok()?;
     let lower = target.to_ascii_lowercase();
     let rest = ["http://", "https://"]
         .iter()
